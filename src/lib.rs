@@ -1,0 +1,15 @@
+#![doc = "tower-outbound"]
+#![warn(missing_docs)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+pub mod backoff;
+pub mod header;
+pub mod mark;
+pub mod origin;
+pub mod outcome;
+pub mod replay;
+
+mod causes;
+mod drain;
+mod ready;
+mod time;

@@ -1,0 +1,124 @@
+//! Request marks: what a caller says about one request, as an [extension](http::Extensions).
+//!
+//! ```
+//! use std::time::Duration;
+//! use http::Request;
+//! use tower_outbound::mark::{Deadline, ReplaySafe};
+//!
+//! // A query that is sent as a POST, and changes nothing on the server.
+//! let request = Request::post("https://api.example.com/query")
+//!     .extension(ReplaySafe)
+//!     .extension(Deadline::within(Duration::from_secs(30)))
+//!     .body(r#"{"interval":"2026-01-01/2026-01-02"}"#)?;
+//! # Ok::<(), http::Error>(())
+//! ```
+//!
+//! | mark | set by | read by | meaning |
+//! |---|---|---|---|
+//! | [`ReplaySafe`] | caller | rate limit | sending it twice does what sending it once does |
+//! | [`NoRetry`] | caller | rate limit | one attempt, whatever comes back |
+//! | [`Deadline`] | caller | both layers | no wait goes beyond this time |
+//! | [`NoToken`] | caller | token | no token is attached |
+//! | [`LimitKey`] | caller | rate limit | whose cool-down holds it, instead of its origin's |
+//! | [`Tenant`] | caller | rate limit | one cool-down per tenant and origin |
+//! | [`ResendCount`] | both layers | layers below | how often it was sent before |
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::time;
+
+/// Sending this request twice has the effect of sending it once, whatever its method says.
+///
+/// A `POST` that only queries is the usual case. Without this mark (or an `Idempotency-Key`
+/// header) a `POST` or `PATCH` is replayed only when the server cannot have acted on it
+/// ([RFC 9110, section 9.2.2](https://www.rfc-editor.org/rfc/rfc9110#section-9.2.2)).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ReplaySafe;
+
+/// One attempt only: whatever comes back is the caller's.
+///
+/// The request still waits while its limit key is closed, and a refused token is still renewed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoRetry;
+
+/// Attach no token: the request goes to the inner service as it is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NoToken;
+
+/// The time beyond which the caller has no use for an answer.
+///
+/// It bounds every *wait* of the layers (back-off, cool-down, renewal): one that cannot end in time
+/// is not begun, and the response in hand is returned at once. An attempt that is under way is
+/// not cut; put [`tower::timeout`](https://docs.rs/tower/latest/tower/timeout/) inside for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// A deadline at a time of tokio's clock.
+    pub fn at(instant: Instant) -> Self {
+        Self(instant)
+    }
+
+    /// A deadline this long from now; a century away if that is beyond what the clock can tell.
+    pub fn within(duration: Duration) -> Self {
+        let now = time::now();
+        Self(now.checked_add(duration).unwrap_or(now + CENTURY))
+    }
+
+    /// The time itself.
+    pub fn instant(self) -> Instant {
+        self.0
+    }
+}
+
+/// The name under which requests share one rate limit.
+///
+/// By default that is the request's origin, with its [`Tenant`] if it has one. As a mark on a
+/// request it replaces that.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct LimitKey(Arc<str>);
+
+impl LimitKey {
+    /// A key of this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for LimitKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LimitKey({:?})", self.0)
+    }
+}
+
+/// On whose behalf a request is made: tenants of one origin do not share a cool-down.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tenant(Arc<str>);
+
+impl Tenant {
+    /// A tenant of this name.
+    pub fn new(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// How often this request has been sent before, for whatever reason; absent on the first attempt.
+///
+/// The layers set it on what they send again, for layers below to see. It is the attribute
+/// `http.request.resend_count` of OpenTelemetry's HTTP conventions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ResendCount(pub u32);
+
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
