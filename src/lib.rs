@@ -8,8 +8,10 @@ pub mod mark;
 pub mod origin;
 pub mod outcome;
 pub mod replay;
+pub mod token;
 
 mod causes;
 mod drain;
+mod observe;
 mod ready;
 mod time;
