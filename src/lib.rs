@@ -9,6 +9,7 @@ pub mod origin;
 pub mod outcome;
 pub mod replay;
 pub mod token;
+pub mod token_refresh;
 
 mod causes;
 mod drain;

@@ -1,0 +1,92 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::response;
+use tower::Layer;
+
+use super::{TokenRefresh, refusal::is_refusal};
+use crate::{origin::Origins, token::TokenCache};
+
+/// Attaches a token, renews it when it is refused, and replays the request.
+///
+/// See the [module](super).
+#[derive(Clone, Debug)]
+pub struct TokenRefreshLayer {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) tokens: TokenCache,
+    pub(crate) origins: Origins,
+    pub(crate) is_refusal: Arc<IsRefusal>,
+    pub(crate) fresh_token_lag: Duration,
+}
+
+type IsRefusal = dyn Fn(&response::Parts) -> bool + Send + Sync;
+
+impl TokenRefreshLayer {
+    /// Tokens from this cache, for requests to these origins.
+    pub fn new(tokens: TokenCache, origins: Origins) -> Self {
+        let settings = Settings {
+            tokens,
+            origins,
+            is_refusal: Arc::new(is_refusal),
+            fresh_token_lag: Duration::ZERO,
+        };
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// Which responses mean that the token is no good.
+    ///
+    /// By default: status 401, unless a challenge says `insufficient_scope`, `invalid_request` or
+    /// `insufficient_user_authentication`. To look at the body, put a
+    /// [`BufferErrorBodyLayer`](crate::buffer_body::BufferErrorBodyLayer) below this layer, and find
+    /// the [`ErrorBody`](crate::buffer_body::ErrorBody) in the extensions.
+    ///
+    /// ```
+    /// # use tower_outbound::{origin::Origins, token::*, token_refresh::TokenRefreshLayer};
+    /// # let tokens = TokenCache::new(source_fn(|_| async { Ok(Grant::new("")) }));
+    /// // A vendor that says 403 about a dead token.
+    /// let layer = TokenRefreshLayer::new(tokens, Origins::any())
+    ///     .refused_when(|parts| matches!(parts.status.as_u16(), 401 | 403));
+    /// ```
+    pub fn refused_when(
+        mut self,
+        is_refusal: impl Fn(&response::Parts) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.edit().is_refusal = Arc::new(is_refusal);
+        self
+    }
+
+    /// For servers that refuse a new token until it has reached all of them: for this long after it
+    /// was asked for, a refused token is sent again after pauses of 1 s, 2 s, 4 s…, before
+    /// a renewal is thought of. Zero, which is off, by default; GitHub needs about five seconds.
+    pub fn fresh_token_lag(mut self, lag: Duration) -> Self {
+        self.edit().fresh_token_lag = lag;
+        self
+    }
+
+    fn edit(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl<S> Layer<S> for TokenRefreshLayer {
+    type Service = TokenRefresh<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        TokenRefresh::new(inner, Arc::clone(&self.settings))
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("tokens", &self.tokens)
+            .field("origins", &self.origins)
+            .field("fresh_token_lag", &self.fresh_token_lag)
+            .finish_non_exhaustive()
+    }
+}
