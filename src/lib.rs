@@ -3,10 +3,13 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;
+pub mod buffer_body;
 pub mod header;
 pub mod mark;
+pub mod oauth2;
 pub mod origin;
 pub mod outcome;
+pub mod rate_limit_retry;
 pub mod replay;
 pub mod token;
 pub mod token_refresh;

@@ -1,0 +1,45 @@
+//! Token sources that speak OAuth 2.0, over an HTTP client of yours.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response};
+//! use http_body_util::Full;
+//! use tower::{BoxError, service_fn};
+//! use tower_outbound::{oauth2::ClientCredentials, token::TokenCache};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), BoxError> {
+//! // Stands for an HTTP client, and a server that grants.
+//! let http = service_fn(|request: Request<Full<Bytes>>| async move {
+//!     assert_eq!(request.headers()["authorization"], "Basic aWQ6c2VjcmV0");
+//!     let reply = r#"{"access_token":"a token","token_type":"bearer","expires_in":3600}"#;
+//!     Ok::<_, BoxError>(Response::new(Full::new(Bytes::from(reply))))
+//! });
+//!
+//! let credentials = ClientCredentials::new("https://login.example.com/oauth/token", "id", "secret")?
+//!     .scope("users:read");
+//! let tokens = TokenCache::new(credentials.token_source(http));
+//! assert_eq!(tokens.token().await?.secret().expose(), "a token");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Requests are form-encoded, and replies are read tolerantly, up to 1 MiB: `expires_in` may be absent, a
+//! string or a fraction, `token_type` may be written in any case. A redirect is an error: the request
+//! carries a secret.
+//!
+//! # Errors
+//!
+//! A [`TokenError`](crate::token::TokenError) whose message names the endpoint, the status and what the
+//! server said, never a secret. What it means, [`ErrorReply::kind`] says, or a function in its place.
+
+mod client_auth;
+mod endpoint;
+mod grant;
+mod response;
+
+pub use self::{
+    client_auth::ClientAuth,
+    grant::{ClientCredentials, ClientCredentialsSource},
+    response::ErrorReply,
+};

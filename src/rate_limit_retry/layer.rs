@@ -1,0 +1,222 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use http::{Request, StatusCode};
+use tower::{Layer, retry::budget::Budget};
+
+use super::{
+    RateLimitRetry,
+    attempts::Limits,
+    budget::RetryBudget,
+    classify::{Classify, Standard},
+    pacer::Pacer,
+};
+use crate::{
+    backoff::Backoff,
+    mark::{LimitKey, Tenant},
+    origin::Origin,
+};
+
+/// Waits and sends again what was refused, held back or lost.
+///
+/// See the [module](super). The layer *is* the shared state: every service that one layer value, or a
+/// clone of it, makes shares one set of cool-downs and one budget.
+#[derive(Clone, Debug)]
+pub struct RateLimitRetryLayer {
+    settings: Arc<Settings>,
+}
+
+#[derive(Clone)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) classify: Arc<dyn Classify>,
+    pub(crate) budget: Arc<dyn Budget + Send + Sync>,
+    pub(crate) retry_unsafe_on: Vec<StatusCode>,
+    pub(crate) key: Option<Arc<ChooseKey>>,
+    pub(crate) pacer: Arc<Pacer>,
+}
+
+type ChooseKey = dyn Fn(&RequestHead<'_>) -> LimitKey + Send + Sync;
+
+/// What of a request its limit key may depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a http::Method,
+    /// The URI.
+    pub uri: &'a http::Uri,
+    /// The headers.
+    pub headers: &'a http::HeaderMap,
+    /// The marks that the caller has set.
+    pub extensions: &'a http::Extensions,
+}
+
+impl Default for RateLimitRetryLayer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl RateLimitRetryLayer {
+    /// A layer with the default settings, and a state of its own.
+    pub fn new() -> Self {
+        let limits = Limits {
+            max_retries: MAX_RETRIES,
+            max_refusals: MAX_REFUSALS,
+            max_wait: MAX_WAIT,
+            backoff: BACKOFF,
+            refused_backoff: REFUSED_BACKOFF,
+        };
+        let settings = Settings {
+            limits,
+            classify: Arc::new(Standard::new()),
+            budget: Arc::new(RetryBudget::new()),
+            retry_unsafe_on: Vec::new(),
+            key: None,
+            pacer: Arc::default(),
+        };
+        Self {
+            settings: Arc::new(settings),
+        }
+    }
+
+    /// How often a request is sent again because it failed, on top of the first time: 3 by default,
+    /// the usual number of the clouds' own clients. Refusals do not count.
+    pub fn max_retries(mut self, max_retries: u32) -> Self {
+        self.edit().limits.max_retries = max_retries;
+        self
+    }
+
+    /// How often a request is sent again because a limit refused it: 16 by default. Each is a wait of
+    /// the length that the server asked for, so a request that meets with more is not merely
+    /// unlucky.
+    pub fn max_refusals(mut self, max_refusals: u32) -> Self {
+        self.edit().limits.max_refusals = max_refusals;
+        self
+    }
+
+    /// The longest pause that is honoured: 180 s by default, as in the official Genesys Cloud clients; a daily
+    /// quota asks for hours. A response that asks for more is returned at once.
+    pub fn max_wait(mut self, max_wait: Duration) -> Self {
+        self.edit().limits.max_wait = max_wait;
+        self
+    }
+
+    /// The waits between failures: by default from 200 ms to 20 s with full jitter. It outlasts a
+    /// restart behind a load balancer; 20 s is the cap of the AWS clients.
+    pub fn backoff(mut self, backoff: Backoff) -> Self {
+        self.edit().limits.backoff = backoff;
+        self
+    }
+
+    /// The waits after refusals that come without a hint: by default from 1 s to 20 s with full jitter,
+    /// the base that the AWS clients take for throttling. Never below 100 ms, whatever is set.
+    pub fn refused_backoff(mut self, backoff: Backoff) -> Self {
+        self.edit().limits.refused_backoff = backoff.at_least(LEAST_REFUSED_WAIT);
+        self
+    }
+
+    /// Which answers are failures and refusals: [`Standard`] by default.
+    pub fn classify(mut self, classify: impl Classify) -> Self {
+        self.edit().classify = Arc::new(classify);
+        self
+    }
+
+    /// The share of requests that may be retries after failures: [`RetryBudget`] with 20 % of
+    /// the traffic and 10 a second by default. Refusals, and what was never sent, cost nothing.
+    pub fn budget(mut self, budget: impl Budget + Send + Sync + 'static) -> Self {
+        self.edit().budget = Arc::new(budget);
+        self
+    }
+
+    /// Replays even requests that are not replay-safe when this status comes back. For servers that
+    /// promise that they did nothing: 503 at some vendors. No status by default.
+    pub fn retry_unsafe_on(mut self, status: StatusCode) -> Self {
+        self.edit().retry_unsafe_on.push(status);
+        self
+    }
+
+    /// Which requests share one limit. By default those to one origin, for one
+    /// [`Tenant`]; a [`LimitKey`] mark on the request goes first.
+    ///
+    /// ```
+    /// use tower_outbound::{mark::LimitKey, rate_limit_retry::RateLimitRetryLayer};
+    ///
+    /// // A server with one limit for searches and another for the rest.
+    /// let layer = RateLimitRetryLayer::new().limit_key(|request| {
+    ///     LimitKey::new(if request.uri.path().starts_with("/search") { "search" } else { "core" })
+    /// });
+    /// ```
+    pub fn limit_key(
+        mut self,
+        key: impl Fn(&RequestHead<'_>) -> LimitKey + Send + Sync + 'static,
+    ) -> Self {
+        self.edit().key = Some(Arc::new(key));
+        self
+    }
+
+    fn edit(&mut self) -> &mut Settings {
+        Arc::make_mut(&mut self.settings)
+    }
+}
+
+impl<S> Layer<S> for RateLimitRetryLayer {
+    type Service = RateLimitRetry<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RateLimitRetry::new(inner, Arc::clone(&self.settings))
+    }
+}
+
+impl Settings {
+    /// The key under which this request is limited.
+    pub(crate) fn key_of<B>(&self, request: &Request<B>) -> LimitKey {
+        let extensions = request.extensions();
+        if let Some(key) = extensions.get::<LimitKey>() {
+            return key.clone();
+        }
+        if let Some(choose) = &self.key {
+            return choose(&RequestHead {
+                method: request.method(),
+                uri: request.uri(),
+                headers: request.headers(),
+                extensions,
+            });
+        }
+        let origin = Origin::of(request.uri());
+        let origin = origin.map_or_else(|| NO_ORIGIN.to_owned(), |origin| origin.to_string());
+        match extensions.get::<Tenant>() {
+            // A space cannot stand in an origin, so no two pairs make one key.
+            Some(tenant) => LimitKey::new(format!("{origin} {}", tenant.as_str())),
+            None => LimitKey::new(origin),
+        }
+    }
+}
+
+impl fmt::Debug for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("limits", &self.limits)
+            .field("retry_unsafe_on", &self.retry_unsafe_on)
+            .field("pacer", &self.pacer)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The usual number of the clouds' own clients.
+const MAX_RETRIES: u32 = 3;
+
+/// More refusals than this are not bad luck: each is a wait of the length that the server named.
+const MAX_REFUSALS: u32 = 16;
+
+/// The official Genesys Cloud clients wait no longer.
+const MAX_WAIT: Duration = Duration::from_secs(180);
+
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(20));
+
+const REFUSED_BACKOFF: Backoff =
+    Backoff::new(Duration::from_secs(1), Duration::from_secs(20)).at_least(LEAST_REFUSED_WAIT);
+
+/// A refused request that comes back at once is refused at once.
+const LEAST_REFUSED_WAIT: Duration = Duration::from_millis(100);
+
+const NO_ORIGIN: &str = "(no origin)";

@@ -1,0 +1,112 @@
+//! Finish a job at the pace that the server allows: wait as it asks, send again what it refused.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use http::{Request, Response, StatusCode};
+//! use http_body_util::Empty;
+//! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
+//! use tower_outbound::{outcome::Outcome, rate_limit_retry::RateLimitRetryLayer};
+//!
+//! # #[tokio::main(flavor = "current_thread", start_paused = true)]
+//! # async fn main() -> Result<(), BoxError> {
+//! let refusals = std::sync::atomic::AtomicU32::new(2);
+//! let refusals = std::sync::Arc::new(refusals);
+//! let api = ServiceBuilder::new()
+//!     .layer(RateLimitRetryLayer::new())
+//!     .service(service_fn(move |_: Request<Bytes>| {
+//!         // Stands for an HTTP client, and a server that refuses the first two requests.
+//!         let refuse = refusals
+//!             .fetch_update(
+//!                 std::sync::atomic::Ordering::Relaxed,
+//!                 std::sync::atomic::Ordering::Relaxed,
+//!                 |left| left.checked_sub(1),
+//!             )
+//!             .is_ok();
+//!         async move {
+//!             let response = Response::builder();
+//!             let response = match refuse {
+//!                 true => response.status(429).header("retry-after", "30"),
+//!                 false => response,
+//!             };
+//!             Ok::<_, BoxError>(response.body(Empty::<Bytes>::new())?)
+//!         }
+//!     }));
+//!
+//! let request = Request::post("https://api.example.com/users").body(Bytes::from("{}"))?;
+//! let response = api.oneshot(request).await?;
+//! assert_eq!(response.status(), StatusCode::OK);
+//! assert_eq!(Outcome::of(&response).refusals, 2);
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | what came back | `GET`, `HEAD`, `OPTIONS`, `TRACE`, `PUT`, `DELETE`, `Idempotency-Key`, [`ReplaySafe`](crate::mark::ReplaySafe) | `POST`, `PATCH` |
+//! |---|---|---|
+//! | 429 | waits, replays | waits, replays: it was refused before it ran |
+//! | 503 with `Retry-After` | waits, replays | returned, unless [`retry_unsafe_on`](RateLimitRetryLayer::retry_unsafe_on) |
+//! | 408, 502, 503, 504 | backs off, replays, within the budget | returned |
+//! | never sent: connect error, `REFUSED_STREAM`, GOAWAY, `Overloaded` from below | backs off, replays | the same |
+//! | 421, 425 | replays once | replays once |
+//! | sent and lost: reset, cut before the head, timed out below | backs off, replays, within the budget | error returned |
+//! | 500, 501, other 4xx | returned | returned |
+//! | body cut after the head was handed over | not seen here | not seen here |
+//!
+//! What the server asks for (`Retry-After`, or `RateLimit` with nothing remaining) closes the request's
+//! *limit key*: all requests with that key wait, sent before or not, and come back spread out above the
+//! server's time, never below it. While nothing is closed, that costs a request one atomic load.
+//!
+//! What is replayed equals what was sent; only [`ResendCount`](crate::mark::ResendCount) is added to its
+//! extensions. A response that is discarded is read to its end, within bounds, while the wait runs, so
+//! that its connection can carry the replay.
+//!
+//! # Order
+//!
+//! Outermost, above [`TokenRefreshLayer`](crate::token_refresh::TokenRefreshLayer): what is sent again
+//! after a long wait gets the token of that time. A `ConcurrencyLimit` or `Buffer` belongs below: a
+//! request that waits holds no place there. A `Timeout` below bounds each attempt, one above bounds all.
+//!
+//! # Defaults
+//!
+//! | | | why |
+//! |---|---|---|
+//! | `max_retries` | 3 failures | the usual number of the clouds' own clients |
+//! | `max_refusals` | 16 | each is a wait that the server asked for |
+//! | `max_wait` | 180 s for one pause | the official Genesys Cloud clients' |
+//! | backoff | 200 ms to 20 s, full jitter | fewest calls under contention |
+//! | after a refusal without a hint | 1 s to 20 s, full jitter, at least 100 ms | the AWS clients' base for throttling |
+//! | above a hint | up to a tenth, at most 5 s | those who were told the same time do not come back together |
+//! | budget | 20 % of the requests, and 10 a second | [`budget`] |
+//! | limit key | origin, with the [`Tenant`](crate::mark::Tenant) if there is one | |
+//! | limit keys remembered | 1,024, while they are closed | |
+//!
+//! # Clone
+//!
+//! Cool-downs and budget live in the layer value. Services that one [`RateLimitRetryLayer`] or its clones
+//! make share them; two layers made with `new` do not. Make one per process.
+//!
+//! # Cancellation
+//!
+//! A dropped future sends nothing more. The cool-downs that it learned of stay.
+//!
+//! # Errors
+//!
+//! The last response, or the inner service's last error, is returned as it came; why it went no further is
+//! in the response's [`Outcome`](crate::outcome::Outcome). The layer's own error is [`RateLimited`]: the
+//! request's [`Deadline`](crate::mark::Deadline) comes before its limit opens, and it was not sent.
+
+mod attempts;
+pub mod budget;
+pub mod classify;
+mod error;
+mod future;
+mod layer;
+mod pacer;
+mod service;
+mod transport;
+
+pub use self::{
+    error::RateLimited,
+    future::ResponseFuture,
+    layer::{RateLimitRetryLayer, RequestHead},
+    service::RateLimitRetry,
+};
