@@ -9,8 +9,11 @@ pub mod mark;
 pub mod oauth2;
 pub mod origin;
 pub mod outcome;
+pub mod preset;
 pub mod rate_limit_retry;
 pub mod replay;
+#[cfg(feature = "test-util")]
+pub mod test_util;
 pub mod token;
 pub mod token_refresh;
 
