@@ -316,7 +316,7 @@ impl TokenCache {
                 Ok(held)
             }
             Err(error) => {
-                let error = state.health.failed(error, now.monotonic);
+                let error = state.health.failed(error, self.left(now), now.monotonic);
                 observe::emit(&Event::RenewalFailed { error: &error });
                 Err(error)
             }
@@ -356,6 +356,16 @@ impl TokenCache {
         let header = settings.credential_header.value(&grant.access_token)?;
         let token = Token::new(generation, grant.access_token, header, grant.scope, expiry);
         Ok(Arc::new(Held::new(token)))
+    }
+
+    /// How long the present token may still be used, if it may be and that is known.
+    fn left(&self, now: Moment) -> Option<Duration> {
+        let current = self.shared.cell.load();
+        current
+            .as_ref()
+            .filter(|held| held.is_alive(now))?
+            .token
+            .left(now)
     }
 
     fn now(&self) -> Moment {

@@ -66,14 +66,23 @@ impl Health {
         });
     }
 
-    /// No token came. Returns the error, with the time of the next attempt.
-    pub(crate) fn failed(&mut self, error: TokenError, now: Instant) -> TokenError {
+    /// No token came, and the present one lives this much longer, if that is known. Returns the error,
+    /// with the time of the next attempt.
+    pub(crate) fn failed(
+        &mut self,
+        error: TokenError,
+        left: Option<Duration>,
+        now: Instant,
+    ) -> TokenError {
         let delay = self.cool_downs.next().unwrap_or_default();
         let pause = match error.kind() {
             TokenErrorKind::Rejected => COOL_DOWN_AFTER_REJECTION,
-            TokenErrorKind::Throttled | TokenErrorKind::Transient => {
-                cmp::max(delay, error.retry_after().unwrap_or_default())
-            }
+            TokenErrorKind::Throttled => cmp::max(delay, error.retry_after().unwrap_or_default()),
+            // Until the present token's end nobody needs another; then one is tried for at once.
+            TokenErrorKind::Transient => match left {
+                Some(left) if !left.is_zero() => cmp::min(delay, left),
+                _ => delay,
+            },
         };
         let error = error.until(now + pause.min(LONGEST_COOL_DOWN));
         self.cooling = Some(error.clone());
