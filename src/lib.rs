@@ -1,5 +1,5 @@
 #![doc = "tower-outbound"]
-#![warn(missing_docs)]
+#![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;

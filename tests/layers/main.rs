@@ -1,0 +1,10 @@
+//! The layers over inner services that watch them, under paused time.
+
+mod cancellation;
+mod contract;
+mod probe;
+mod rate_limit_retry;
+mod replay;
+mod secrets;
+mod stacks;
+mod token_refresh;
