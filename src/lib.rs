@@ -1,4 +1,18 @@
-#![doc = "tower-outbound"]
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to look
+//!
+//! | module | what is there |
+//! |---|---|
+//! | [`token_refresh`], [`rate_limit_retry`] | the two layers |
+//! | [`token`] | sources, the cache that keeps a token fresh, its defaults |
+//! | [`oauth2`] | token sources that speak OAuth 2.0 |
+//! | [`buffer_body`], [`replay`] | bodies that can be sent again |
+//! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
+//! | [`origin`] | where a token may go |
+//! | [`backoff`], [`header`] | parts that are of use alone |
+//! | [`preset`] | vendors |
+#![cfg_attr(feature = "test-util", doc = "| [`test_util`] | servers to test against |")]
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
