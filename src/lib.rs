@@ -12,7 +12,10 @@
 //! | [`origin`] | where a token may go |
 //! | [`backoff`], [`header`] | parts that are of use alone |
 //! | [`preset`] | vendors |
-#![cfg_attr(feature = "test-util", doc = "| [`test_util`] | servers to test against |")]
+#![cfg_attr(
+    feature = "test-util",
+    doc = "| [`test_util`] | servers to test against |"
+)]
 #![warn(missing_docs, unreachable_pub)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -2,6 +2,7 @@
 
 mod cancellation;
 mod contract;
+mod copies;
 mod probe;
 mod rate_limit_retry;
 mod replay;

@@ -1,8 +1,7 @@
-//! Nothing prints a secret: not a log at its loudest, not `Debug`, not an error.
+//! Nothing prints a secret: not `Debug`, not an error. (Logs are searched in a program of their own.)
 
 use std::{
     fmt::Debug,
-    io,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,22 +9,17 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
-use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
+use tower::{BoxError, Layer, service_fn};
 use tower_outbound::{
-    buffer_body::BufferErrorBodyLayer,
     mark::{Deadline, LimitKey, NoRetry, NoToken, ReplaySafe, ResendCount, Tenant},
     oauth2::ClientCredentials,
     origin::{Origin, Origins},
     outcome::Outcome,
     preset::GenesysCloud,
     rate_limit_retry::RateLimitRetryLayer,
-    token::{
-        Cause, CredentialHeader, ExpiryPolicy, Grant, Secret, TokenCache, TokenError, source_fn,
-    },
+    token::{Cause, CredentialHeader, ExpiryPolicy, Grant, Secret, TokenCache, source_fn},
     token_refresh::TokenRefreshLayer,
 };
-
-use crate::probe::{Probe, get, token_layer, tokens};
 
 const SECRETS: [&str; 4] = ["hunter2", "aHVudGVyMg", "aWQ6aHVudGVyMg==", "token-of-gold"];
 
@@ -71,61 +65,6 @@ fn login() -> impl tower::Service<
         let response = Response::builder().status(status).body(Full::from(body));
         async { Ok(response?) }
     })
-}
-
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl io::Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_log_at_trace_level_holds_no_secret() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_max_level(tracing::Level::TRACE)
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-
-    let tokens = TokenCache::new(credentials().token_source(login()));
-    let api = ServiceBuilder::new()
-        .layer(RateLimitRetryLayer::new())
-        .layer(token_layer(&tokens))
-        .layer(BufferErrorBodyLayer::new())
-        .service(Probe::statuses(&[200, 401, 429, 503, 401, 200]));
-    for _ in 0..20 {
-        let _ = api.clone().oneshot(get("/?key=hunter2")).await;
-        let elsewhere = Request::get("https://evil.test/?hunter2")
-            .body(Bytes::new())
-            .unwrap();
-        let _ = api.clone().oneshot(elsewhere).await;
-        tokio::time::sleep(Duration::from_secs(13)).await;
-    }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    for expected in [
-        "token renewed",
-        "no token",
-        "refused the token",
-        "sending again",
-        "pause",
-    ] {
-        assert!(
-            log.contains(expected),
-            "{expected} is missing: the log was not watched"
-        );
-    }
-    assert_no_secret(&log);
 }
 
 #[tokio::test(start_paused = true)]
@@ -191,6 +130,4 @@ async fn no_error_prints_a_secret() {
         tokio::time::sleep(Duration::from_secs(61)).await;
     }
     assert!(errors > 5, "{errors}");
-    assert_no_secret(&TokenError::rejected("x").to_string());
-    drop(self::tokens());
 }
