@@ -446,7 +446,7 @@ fn read_origin(url: &fluent_uri::Uri<&str>) -> Result<Origin, Problem> {
 ///
 /// The message names the value and says what to write instead. What could be secret in a value is
 /// left out: user, password, query and fragment.
-#[derive(Clone, Debug, thiserror::Error)]
+#[derive(Clone, thiserror::Error)]
 #[error(transparent)]
 pub struct UrlError(Unusable);
 
@@ -484,6 +484,13 @@ enum Problem {
     PlainUrl,
     #[error("is a URL that `http::Uri` cannot hold")]
     Unsendable,
+}
+
+/// The message: it is what a `main` that returns an error prints.
+impl fmt::Debug for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "UrlError({self})")
+    }
 }
 
 impl UrlError {

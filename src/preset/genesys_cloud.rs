@@ -158,7 +158,7 @@ impl GenesysCloud {
 }
 
 /// A region that is neither a domain nor the name of an AWS region that this crate knows.
-#[derive(Clone, Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error(
     "{region:?} is no region of Genesys Cloud: give its domain, such as \"mypurecloud.ie\", or its AWS \
      region, such as \"eu-west-1\""
