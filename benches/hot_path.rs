@@ -33,7 +33,10 @@ use tower_outbound::{
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-const SUBJECTS: [(&str, fn(Headers, usize) -> usize); 6] = [
+/// Sends so many requests with these headers, and returns the size of a future.
+type Run = fn(Headers, usize) -> usize;
+
+const SUBJECTS: [(&str, Run); 6] = [
     ("bare", |headers, count| run(bare(), headers, count)),
     ("attach", |headers, count| {
         run(attach_by_hand(), headers, count)
@@ -155,7 +158,7 @@ fn collected(subject: &str, headers: Headers, count: usize) -> Option<u64> {
         .ok()
 }
 
-fn allocations(run: fn(Headers, usize) -> usize) -> (f64, f64) {
+fn allocations(run: Run) -> (f64, f64) {
     let count = |count| {
         let region = Region::new(ALLOCATOR);
         run(Headers::Six, count);

@@ -16,7 +16,7 @@
     feature = "test-util",
     doc = "| [`test_util`] | servers to test against |"
 )]
-#![warn(missing_docs, unreachable_pub)]
+#![warn(missing_docs, unreachable_pub, clippy::unwrap_used)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod backoff;

@@ -20,6 +20,14 @@ pub(crate) fn wall() -> SystemTime {
     SystemTime::now()
 }
 
+/// `instant + duration`, or a century later where that is beyond what the clock can tell.
+pub(crate) fn after(instant: Instant, duration: Duration) -> Instant {
+    instant + duration.min(CENTURY)
+}
+
+/// Longer than anything waits or lives, short enough that no arithmetic on dates overflows.
+pub(crate) const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// One point in time, read off both clocks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {

@@ -170,7 +170,7 @@ where
                 StateProj::Calling { response } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
                     if !is_error(response.status()) {
-                        return Poll::Ready(Ok(response.map(|body| ReadAhead::Untouched { body })));
+                        return Poll::Ready(Ok(response.map(ReadAhead::untouched)));
                     }
                     State::Reading {
                         timeout: Box::pin(tokio::time::sleep(this.settings.timeout)),
@@ -187,7 +187,7 @@ where
                     let mut response = response.take().expect(DONE);
                     let error_body = response.body().error_body();
                     response.extensions_mut().insert(error_body);
-                    return Poll::Ready(Ok(response.map(|ahead| ReadAhead::Ahead { ahead })));
+                    return Poll::Ready(Ok(response.map(ReadAhead::ahead)));
                 }
             };
             this.state.set(next);
@@ -198,20 +198,42 @@ where
 pin_project! {
     /// A response body of which the start may have been read ahead. It yields what the inner body
     /// does, frame by frame.
-    #[project = ReadAheadProj]
-    pub enum ReadAhead<R>
+    pub struct ReadAhead<R>
     where
         R: Body,
     {
-        #[doc(hidden)]
+        #[pin]
+        kind: Kind<R>,
+    }
+}
+
+pin_project! {
+    #[project = KindProj]
+    enum Kind<R>
+    where
+        R: Body,
+    {
         Untouched { #[pin] body: R },
-        #[doc(hidden)]
         Ahead { ahead: Ahead<R> },
     }
 }
 
+impl<R: Body> ReadAhead<R> {
+    fn untouched(body: R) -> Self {
+        Self {
+            kind: Kind::Untouched { body },
+        }
+    }
+
+    fn ahead(ahead: Ahead<R>) -> Self {
+        Self {
+            kind: Kind::Ahead { ahead },
+        }
+    }
+}
+
 /// A body, and the frames that were read ahead of it.
-pub struct Ahead<R: Body> {
+struct Ahead<R: Body> {
     frames: VecDeque<Result<Frame<Bytes>, R::Error>>,
     read: usize,
     /// What is still to come; `None` once the body has ended. Boxed, because it is polled before it
@@ -288,12 +310,12 @@ impl<R: Body> Body for ReadAhead<R> {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, R::Error>>> {
-        match self.project() {
-            ReadAheadProj::Untouched { body } => {
+        match self.project().kind.project() {
+            KindProj::Untouched { body } => {
                 let frame = ready!(body.poll_frame(cx));
                 Poll::Ready(frame.map(|frame| frame.map(|frame| frame.map_data(into_bytes))))
             }
-            ReadAheadProj::Ahead { ahead } => match ahead.frames.pop_front() {
+            KindProj::Ahead { ahead } => match ahead.frames.pop_front() {
                 Some(frame) => Poll::Ready(Some(frame)),
                 None => ahead.poll_rest(cx),
             },
@@ -301,9 +323,9 @@ impl<R: Body> Body for ReadAhead<R> {
     }
 
     fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Untouched { body } => body.is_end_stream(),
-            Self::Ahead { ahead } => {
+        match &self.kind {
+            Kind::Untouched { body } => body.is_end_stream(),
+            Kind::Ahead { ahead } => {
                 ahead.frames.is_empty()
                     && ahead.rest.as_ref().is_none_or(|rest| rest.is_end_stream())
             }
@@ -311,9 +333,9 @@ impl<R: Body> Body for ReadAhead<R> {
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Untouched { body } => body.size_hint(),
-            Self::Ahead { ahead } => {
+        match &self.kind {
+            Kind::Untouched { body } => body.size_hint(),
+            Kind::Ahead { ahead } => {
                 let data = ahead.frames.iter().flatten().filter_map(Frame::data_ref);
                 let ready = data.map(|data| data.len() as u64).sum::<u64>();
                 let rest = ahead

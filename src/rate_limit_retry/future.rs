@@ -208,7 +208,7 @@ impl<F, R> State<F, R> {
     fn pausing(pause: Duration, drain: Option<Drain<R>>) -> Self {
         let since = time::now();
         State::Pausing {
-            until: Box::pin(sleep_until(since + pause)),
+            until: Box::pin(sleep_until(time::after(since, pause))),
             since,
             drain,
         }

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{backoff::jitter_above, mark::LimitKey};
+use crate::{backoff::jitter_above, mark::LimitKey, time};
 
 /// Holds requests back while the server has asked for a pause.
 ///
@@ -64,7 +64,7 @@ impl Pacer {
     pub(crate) fn close(&self, key: LimitKey, pause: Duration, now: Instant) {
         let new = Closed {
             from: now,
-            until: now + pause,
+            until: time::after(now, pause),
         };
         let mut closed = self.lock();
         closed.retain(|_, pause| now < pause.until);
@@ -99,7 +99,6 @@ const MAX_KEYS: usize = 1024;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::time;
 
     fn key(name: &str) -> LimitKey {
         LimitKey::new(name)

@@ -8,7 +8,7 @@ use http::header::{
 use http::{StatusCode, response};
 use serde_json::{Map, Value, json};
 
-use crate::test_util::{Listener, clock};
+use crate::{test_util::Listener, time};
 
 pub(super) const CORRELATION_ID: HeaderName = HeaderName::from_static("inin-correlation-id");
 
@@ -131,7 +131,7 @@ impl Answer {
         {
             headers.insert(CORRELATION_ID, value);
         }
-        if let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(clock::wall())) {
+        if let Ok(value) = HeaderValue::try_from(httpdate::fmt_http_date(time::wall())) {
             headers.insert(DATE, value);
         }
         let mut seen: Vec<HeaderName> = Vec::new();

@@ -12,9 +12,9 @@ use crate::test_util::gate::Stage;
 use crate::test_util::route::Route;
 use crate::test_util::shared::Shared;
 use crate::test_util::{
-    Client, Gate, Knobs, LoggedRequest, LoopbackCloudBuilder, LoopbackConnector, Reply, User,
-    clock, data,
+    Client, Gate, Knobs, LoggedRequest, LoopbackCloudBuilder, LoopbackConnector, Reply, User, data,
 };
+use crate::time;
 
 /// A handle to the two servers; see the [module](crate::test_util).
 #[derive(Clone)]
@@ -193,7 +193,7 @@ impl LoopbackCloud {
     /// [`fresh_lag`](Knobs::fresh_lag), oldest first.
     pub fn live_tokens(&self) -> Vec<String> {
         let knobs = self.shared.knobs();
-        self.shared.tokens().live(&knobs, clock::now())
+        self.shared.tokens().live(&knobs, time::now())
     }
 
     /// A new refresh token for a client, as if somebody had signed in.

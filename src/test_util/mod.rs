@@ -104,7 +104,6 @@
 mod answer;
 mod api;
 mod builder;
-mod clock;
 mod cloud;
 mod connector;
 mod data;

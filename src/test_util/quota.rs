@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::test_util::{Quota, clock};
+use crate::{test_util::Quota, time};
 
 /// The windows of one server, by what they are counted for.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl Windows {
                 key.to_owned(),
                 Window {
                     count: 0,
-                    ends: clock::after(now, quota.window),
+                    ends: time::after(now, quota.window),
                 },
             );
         }
@@ -68,7 +68,7 @@ impl Windows {
         }
         if penalise {
             let penalty = (quota.window / 10).max(Duration::from_secs(1));
-            window.ends = clock::after(window.ends, penalty);
+            window.ends = time::after(window.ends, penalty);
         }
         Admission::Refused {
             count: window.count,
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_window_begins_with_its_first_call_and_refusals_do_not_extend_it() {
-        let (mut windows, start) = (Windows::default(), clock::now());
+        let (mut windows, start) = (Windows::default(), time::now());
         let at = |seconds| start + Duration::from_secs(seconds);
         let admitted = |count, reset| Admission::Admitted {
             count,
@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn with_penalties_every_refusal_makes_the_wait_longer() {
-        let (mut windows, now) = (Windows::default(), clock::now());
+        let (mut windows, now) = (Windows::default(), time::now());
         windows.admit("a", QUOTA, true, now);
         windows.admit("a", QUOTA, true, now);
         for (refusals, seconds) in [(1, 66), (2, 72), (3, 78)] {

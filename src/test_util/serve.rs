@@ -27,7 +27,10 @@ use crate::test_util::log::Entry;
 use crate::test_util::received::Received;
 use crate::test_util::script::{Fate, Reply};
 use crate::test_util::shared::Shared;
-use crate::test_util::{Listener, api, clock, data, login};
+use crate::{
+    test_util::{Listener, api, data, login},
+    time,
+};
 
 /// Where connections come from.
 #[derive(Debug)]
@@ -95,7 +98,7 @@ async fn handle(
                 .take(listener, &received.method, received.path())
         })
         .unwrap_or_else(Reply::pass);
-    let now = clock::now();
+    let now = time::now();
     let answer = match reply.answer.take() {
         Some(answer) => {
             if listener == Listener::Login {

@@ -12,7 +12,10 @@ use crate::test_util::log::Log;
 use crate::test_util::quota::Windows;
 use crate::test_util::script::Scripts;
 use crate::test_util::tokens::Tokens;
-use crate::test_util::{Knobs, Listener, clock};
+use crate::{
+    test_util::{Knobs, Listener},
+    time,
+};
 
 /// Locks are held for a lookup or a change, never across an `await`, and one at a time but for
 /// data, then tokens.
@@ -42,7 +45,7 @@ impl Shared {
         api_url: String,
     ) -> Self {
         Self {
-            started: clock::now(),
+            started: time::now(),
             login_url,
             api_url,
             knobs: Mutex::new(knobs),
@@ -59,7 +62,7 @@ impl Shared {
     }
 
     pub(super) fn elapsed(&self) -> Duration {
-        clock::now().duration_since(self.started)
+        time::now().duration_since(self.started)
     }
 
     pub(super) fn login_url(&self) -> &str {

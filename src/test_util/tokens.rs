@@ -8,7 +8,7 @@ use http::Method;
 use tokio::time::Instant;
 
 use crate::test_util::route::Route;
-use crate::test_util::{Knobs, clock};
+use crate::{test_util::Knobs, time};
 
 /// An OAuth client that the authorization server knows.
 ///
@@ -182,7 +182,7 @@ impl Tokens {
         lifetime: Duration,
         now: Instant,
     ) {
-        let expires = clock::after(now, lifetime);
+        let expires = time::after(now, lifetime);
         let access = Access {
             session,
             issued: now,
@@ -199,7 +199,7 @@ impl Tokens {
         let access = self.access.get_mut(token)?;
         let lives = access.lives(knobs.idle_timeout, now)
             && self.clients.contains_key(&access.session.client)
-            && now >= clock::after(access.issued, knobs.fresh_lag);
+            && now >= time::after(access.issued, knobs.fresh_lag);
         if !lives {
             return None;
         }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     observe::{self, Event},
-    time::{Clock, Moment},
+    time::{self, Clock, Moment},
 };
 
 /// Keeps one token fresh, for everybody who holds a clone.
@@ -235,15 +235,23 @@ impl TokenCache {
     }
 
     fn launch(&self, state: &mut State, cause: Cause) -> Flight<Landing> {
-        observe::emit(&Event::Renewing {
-            cause: &cause,
-            generation: state.generation,
-        });
         let cache = self.clone();
-        let not_before = state.health.next_mint();
+        let (generation, not_before) = (state.generation, state.health.next_mint());
         let flight = Flight::launch(&self.shared.settings.spawner, async move {
+            observe::emit(&Event::Renewing {
+                cause: &cause,
+                generation,
+            });
             let minted = cache.mint_in_time(&cause, not_before).await;
-            cache.land(&cause, minted)
+            let landing = cache.land(&cause, minted);
+            match &landing {
+                Ok(held) => observe::emit(&Event::Renewed {
+                    generation: held.token.generation(),
+                    left: held.token.left(cache.now()),
+                }),
+                Err(error) => observe::emit(&Event::RenewalFailed { error }),
+            }
+            landing
         });
         state.flight = Some(flight.clone());
         flight
@@ -266,7 +274,8 @@ impl TokenCache {
 
     /// Asks the source, again after a failure that may pass.
     async fn mint(&self, cause: &Cause, not_before: Option<Instant>) -> Result<Minted, TokenError> {
-        let ends = self.now().monotonic + self.shared.settings.renewal_timeout;
+        let bound = self.shared.settings.renewal_timeout;
+        let ends = time::after(self.now().monotonic, bound);
         if let Some(not_before) = not_before {
             tokio::time::sleep_until(not_before).await;
         }
@@ -309,17 +318,9 @@ impl TokenCache {
                 let on_trial = matches!(cause, Cause::Refused(_));
                 state.health.renewed(generation, on_trial, now.monotonic);
                 self.shared.cell.store(Arc::clone(&held));
-                observe::emit(&Event::Renewed {
-                    generation,
-                    left: held.token.left(now),
-                });
                 Ok(held)
             }
-            Err(error) => {
-                let error = state.health.failed(error, self.left(now), now.monotonic);
-                observe::emit(&Event::RenewalFailed { error: &error });
-                Err(error)
-            }
+            Err(error) => Err(state.health.failed(error, self.left(now), now.monotonic)),
         };
         state.flight = None;
         landing

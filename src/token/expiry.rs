@@ -58,7 +58,9 @@ impl ExpiryPolicy {
     pub(crate) fn schedule(&self, lifetime: Duration, jitter: u32) -> Schedule {
         let margin = self.margin.min(lifetime / MARGIN_SHARE);
         let window = self.window.min(lifetime / WINDOW_SHARE);
-        let shortened = (window / WINDOW_JITTER_SHARE).mul_f64(f64::from(jitter) / 4_294_967_296.0);
+        let most = (window / WINDOW_JITTER_SHARE).as_nanos();
+        let shortened = (most * u128::from(jitter)) >> 32;
+        let shortened = Duration::from_nanos(u64::try_from(shortened).unwrap_or(u64::MAX));
         let window = window.saturating_sub(shortened);
         Schedule {
             soon: lifetime - margin.max(window),

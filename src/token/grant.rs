@@ -1,6 +1,7 @@
 use std::time::{Duration, SystemTime};
 
 use super::Secret;
+use crate::time::CENTURY;
 
 /// What an authorization server granted: the access token, and how long it said that it lives.
 ///
@@ -66,6 +67,3 @@ impl Lifetime {
         }
     }
 }
-
-/// Longer than any token lives, short enough that no date arithmetic overflows.
-const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

@@ -63,7 +63,7 @@ pin_project! {
         // Refused: the response is kept until it is known that there is a token to try instead.
         Renewing { token: Obtain, since: Instant, refused: Response<R> },
         // There is: the refused response makes room for the replay.
-        Draining { #[pin] drain: Drain<R>, token: Option<Arc<Held>> },
+        Draining { #[pin] drain: Drain<R>, token: Arc<Held> },
         Done,
     }
 }
@@ -222,7 +222,7 @@ where
                     match renewed {
                         Ok(token) => State::Draining {
                             drain: Drain::new(response.into_body()),
-                            token: Some(token),
+                            token,
                         },
                         Err(error) => {
                             response.extensions_mut().insert(error);
@@ -235,7 +235,7 @@ where
                 // Draining => Readying
                 StateProj::Draining { drain, token } => {
                     ready!(drain.poll(cx));
-                    let token = take(token);
+                    let token = Arc::clone(token);
                     let generation = token.token.generation();
                     observe::emit(&Event::TokenReplay { generation });
                     this.progress.outcome.token_replays += 1;

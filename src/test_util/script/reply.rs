@@ -6,7 +6,7 @@ use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::{Map, Value, json};
 
 use crate::test_util::answer::{Answer, Content};
-use crate::test_util::clock;
+use crate::time;
 
 /// One scripted reply, for [`LoopbackCloud::script`](crate::test_util::LoopbackCloud::script).
 ///
@@ -133,7 +133,7 @@ impl Reply {
             answer.content = merged(answer.content, self.merged);
         }
         if let Some(wait) = self.retry_after_date {
-            let date = httpdate::fmt_http_date(clock::wall() + wait);
+            let date = httpdate::fmt_http_date(time::wall() + wait);
             answer.headers.retain(|(name, _)| name != RETRY_AFTER);
             answer
                 .headers
