@@ -78,7 +78,7 @@ impl<S> Layer<S> for BufferBodyLayer {
 }
 
 /// The service that [`BufferBodyLayer`] makes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BufferBody<S> {
     inner: S,
     settings: BufferBodyLayer,

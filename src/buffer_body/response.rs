@@ -66,7 +66,7 @@ impl<S> Layer<S> for BufferErrorBodyLayer {
 }
 
 /// The service that [`BufferErrorBodyLayer`] makes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct BufferErrorBody<S> {
     inner: S,
     settings: BufferErrorBodyLayer,

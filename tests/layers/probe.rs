@@ -32,8 +32,10 @@ pub struct Probe {
     ready: Option<Grip>,
 }
 
+type MakeAnswer = dyn Fn(usize, &Request<Bytes>) -> Answer + Send + Sync;
+
 struct Shared {
-    answer: Box<dyn Fn(usize, &Request<Bytes>) -> Answer + Send + Sync>,
+    answer: Box<MakeAnswer>,
     latency: Duration,
     sent: Mutex<Vec<Sent>>,
     ready: AtomicUsize,
