@@ -4,8 +4,6 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-
 use super::{
     Cause, CredentialHeader, ExpiryPolicy, Grant, Refusal, Token, TokenError, TokenErrorKind,
     TokenSource,
@@ -103,10 +101,10 @@ impl TokenCache {
     /// whose successor then is lost.
     pub async fn settle(&self) {
         loop {
-            let flight = self.lock().flight.clone();
+            let flight = self.lock().flying().cloned();
             match flight {
-                Some(flight) if !flight.is_lost() => drop(flight.landed().await),
-                _ => return,
+                Some(flight) => drop(flight.landed().await),
+                None => return,
             }
         }
     }
@@ -167,7 +165,7 @@ impl TokenCache {
         let now = self.now().monotonic;
         let mut state = self.lock();
         state.health.refused(generation, now);
-        self.has_moved_on(generation) || state.flight.is_some() || !state.health.withholds(now)
+        self.has_moved_on(generation) || state.flying().is_some() || !state.health.withholds(now)
     }
 
     /// Starts or joins a renewal of this refused token, without waiting for it.
@@ -201,7 +199,7 @@ impl TokenCache {
             (Need::Good | Need::NewerThan(..), Some(held)) => match held.freshness(now) {
                 Freshness::Fresh => return Boarding::Ready(Arc::clone(held)),
                 Freshness::RefreshSoon => {
-                    if !state.is_flying() && state.health.cooling(now.monotonic).is_none() {
+                    if state.flying().is_none() && state.health.cooling(now.monotonic).is_none() {
                         self.launch(&mut state, Cause::ExpiringSoon);
                     }
                     return Boarding::Ready(Arc::clone(held));
@@ -213,9 +211,8 @@ impl TokenCache {
             },
         };
 
-        match &state.flight {
-            Some(flight) if !flight.is_lost() => return Boarding::Flight(flight.clone()),
-            _ => {}
+        if let Some(flight) = state.flying() {
+            return Boarding::Flight(flight.clone());
         }
         if let Some(error) = state.health.cooling(now.monotonic) {
             return match current.filter(|held| need.is_met_by(held, now)) {
@@ -242,7 +239,10 @@ impl TokenCache {
                 cause: &cause,
                 generation,
             });
-            let minted = cache.mint_in_time(&cause, not_before).await;
+            if let Some(not_before) = not_before {
+                tokio::time::sleep_until(not_before).await;
+            }
+            let minted = cache.mint_in_time(&cause).await;
             let landing = cache.land(&cause, minted);
             match &landing {
                 Ok(held) => observe::emit(&Event::Renewed {
@@ -258,13 +258,9 @@ impl TokenCache {
     }
 
     /// Asks the source, within the flight's bound.
-    async fn mint_in_time(
-        &self,
-        cause: &Cause,
-        not_before: Option<Instant>,
-    ) -> Result<Minted, TokenError> {
+    async fn mint_in_time(&self, cause: &Cause) -> Result<Minted, TokenError> {
         let bound = self.shared.settings.renewal_timeout;
-        let minting = unless_it_panics(self.mint(cause, not_before));
+        let minting = unless_it_panics(self.mint(cause));
         match tokio::time::timeout(bound, minting).await {
             Ok(Some(minted)) => minted,
             Ok(None) => Err(TokenError::panicked()),
@@ -273,12 +269,9 @@ impl TokenCache {
     }
 
     /// Asks the source, again after a failure that may pass.
-    async fn mint(&self, cause: &Cause, not_before: Option<Instant>) -> Result<Minted, TokenError> {
+    async fn mint(&self, cause: &Cause) -> Result<Minted, TokenError> {
         let bound = self.shared.settings.renewal_timeout;
         let ends = time::after(self.now().monotonic, bound);
-        if let Some(not_before) = not_before {
-            tokio::time::sleep_until(not_before).await;
-        }
         let mut failures = 0;
         let mut pauses = BETWEEN_TRIES.delays();
         let mut throttled_pauses = WHEN_THROTTLED.delays();
@@ -383,8 +376,9 @@ impl TokenCache {
 }
 
 impl State {
-    fn is_flying(&self) -> bool {
-        self.flight.as_ref().is_some_and(|flight| !flight.is_lost())
+    /// The flight that is under way.
+    fn flying(&self) -> Option<&Flight<Landing>> {
+        self.flight.as_ref().filter(|flight| !flight.is_lost())
     }
 }
 

@@ -99,8 +99,10 @@ async fn readiness_is_given_back_before_every_wait() {
         .layer(token_layer(&tokens()))
         .service(probe.clone());
     let one = tokio::spawn(api.clone().oneshot(get("/")));
-    sleep(SECOND * 2).await;
-    let other = tokio::spawn(api.oneshot(get("/")));
+    let other = tokio::spawn(async move {
+        sleep(2 * SECOND).await;
+        api.oneshot(get("/")).await
+    });
     let mut waits = 0;
     while !one.is_finished() || !other.is_finished() {
         sleep(Duration::from_millis(7)).await;
