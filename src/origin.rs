@@ -39,6 +39,8 @@ use std::{
 
 use http::Uri;
 
+use crate::causes;
+
 /// A scheme (`http` or `https`), a host and a port (RFC 6454 §4).
 ///
 /// ```
@@ -441,6 +443,32 @@ fn read_origin(url: &fluent_uri::Uri<&str>) -> Result<Origin, Problem> {
 }
 
 // ===== errors =====
+
+/// A request says neither scheme nor host, so nobody could say where its token would go.
+///
+/// Build requests with absolute URIs, or allow every origin with
+/// [`Origins::any`] where the inner service talks to one server only.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error(
+    "the request URI `{path}` names no origin, so no token was attached and nothing was sent: use an \
+     absolute URI such as https://api.example.com{path}, or Origins::any()"
+)]
+pub struct MissingOrigin {
+    path: String,
+}
+
+impl MissingOrigin {
+    pub(crate) fn new(uri: &Uri) -> Self {
+        Self {
+            path: uri.path().to_owned(),
+        }
+    }
+
+    /// Finds this error in an error or among its causes.
+    pub fn find<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a MissingOrigin> {
+        causes::find(error)
+    }
+}
 
 /// An origin or URL of the configuration that cannot be used.
 ///

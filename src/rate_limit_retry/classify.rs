@@ -27,8 +27,8 @@ use super::{RateLimited, transport};
 use crate::{
     causes,
     header::{LegacyFields, exhausted_for, retry_after},
+    origin::MissingOrigin,
     token::TokenError,
-    token_refresh::MissingOrigin,
 };
 
 /// What an answer means for the next attempt.

@@ -12,12 +12,12 @@ use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
 
-use super::{error::MissingOrigin, layer::Settings};
+use super::layer::Settings;
 use crate::{
     drain::Drain,
     mark::{Deadline, NoToken, ResendCount},
     observe::{self, Event},
-    origin::Verdict,
+    origin::{MissingOrigin, Verdict},
     outcome::{Outcome, Stopped},
     ready,
     replay::{self, ReplayBody},

@@ -64,15 +64,12 @@
 //! - [`TokenError`](crate::token::TokenError) if there is no token; nothing was sent then. If a token was
 //!   refused and could not be renewed, the caller gets the response that refused it, with the error in its
 //!   extensions: [`TokenError::of`](crate::token::TokenError::of).
-//! - [`MissingOrigin`] if the request's URI is relative; nothing was sent.
+//! - [`MissingOrigin`](crate::origin::MissingOrigin) if the request's URI is relative; nothing was sent.
 //! - The inner service's errors, as they are.
 
-mod error;
 mod future;
 mod layer;
 mod refusal;
 mod service;
 
-pub use self::{
-    error::MissingOrigin, future::ResponseFuture, layer::TokenRefreshLayer, service::TokenRefresh,
-};
+pub use self::{future::ResponseFuture, layer::TokenRefreshLayer, service::TokenRefresh};

@@ -14,10 +14,10 @@ use tokio::time::sleep;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::BufferLayer};
 use tower_outbound::{
     mark::{Deadline, NoToken, ResendCount},
-    origin::Origins,
+    origin::{MissingOrigin, Origins},
     outcome::{Outcome, Stopped},
     token::{CredentialHeader, Grant, TokenCache, TokenError, source_fn},
-    token_refresh::{MissingOrigin, TokenRefreshLayer},
+    token_refresh::TokenRefreshLayer,
 };
 
 use crate::probe::{self, Probe, get, post, refusing_up_to, status, token_layer, tokens};
