@@ -3,6 +3,7 @@
 mod cancellation;
 mod contract;
 mod copies;
+mod extremes;
 mod probe;
 mod rate_limit_retry;
 mod replay;
