@@ -112,18 +112,8 @@ where
                 // Starting => Calling | Holding | done
                 StateProj::Starting => {
                     this.settings.budget.deposit();
-                    match this.progress.held_until(this.settings, this.request)? {
-                        None => {
-                            let request = this.progress.take(this.settings, this.request);
-                            State::Calling {
-                                response: this.service.call(request),
-                            }
-                        }
-                        Some(until) => {
-                            ready::release(this.service);
-                            State::holding(until)
-                        }
-                    }
+                    this.progress
+                        .send_or_hold(this.settings, this.request, this.service)?
                 }
 
                 // Holding => Holding | Readying | done
@@ -133,13 +123,12 @@ where
                     this.progress.hold_or_ready(this.settings, this.request)?
                 }
 
-                // Readying => Calling | done
+                // Readying => Calling | Holding | done
                 StateProj::Readying => {
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
-                    let request = this.progress.take(this.settings, this.request);
-                    State::Calling {
-                        response: this.service.call(request),
-                    }
+                    // Becoming ready may have taken long: the limit may have closed meanwhile.
+                    this.progress
+                        .send_or_hold(this.settings, this.request, this.service)?
                 }
 
                 // Calling => Pausing | done
@@ -291,6 +280,28 @@ impl Progress {
             pause: until - now,
         });
         Ok(Some(until))
+    }
+
+    /// Calls a service that is ready, unless the limit is closed; then readiness is given back.
+    fn send_or_hold<S, B, R>(
+        &mut self,
+        settings: &Settings,
+        request: &mut Option<Request<B>>,
+        service: &mut S,
+    ) -> Result<State<S::Future, R>, RateLimited>
+    where
+        S: Service<Request<B>> + Clone,
+        B: ReplayBody,
+    {
+        Ok(match self.held_until(settings, request)? {
+            None => State::Calling {
+                response: service.call(self.take(settings, request)),
+            },
+            Some(until) => {
+                ready::release(service);
+                State::holding(until)
+            }
+        })
     }
 
     fn hold_or_ready<B, F, R>(

@@ -571,6 +571,29 @@ async fn a_refusal_of_one_request_holds_those_that_were_not_sent_yet() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_limit_that_closes_while_a_request_becomes_ready_holds_it_too() {
+    // The second answer closes the limit again, while the other request waits for the one permit.
+    let probe = Probe::slow(SECOND, |count, _| {
+        Ok(match count {
+            1 => refused("5"),
+            2 => refused("60"),
+            _ => status(200),
+        })
+    });
+    let api = ServiceBuilder::new()
+        .layer(layer())
+        .concurrency_limit(1)
+        .service(probe.clone());
+    let calls = (0..2).map(|_| tokio::spawn(api.clone().oneshot(get("/"))));
+    for call in join_all(calls).await {
+        assert_eq!(call.unwrap().unwrap().status(), 200);
+    }
+    let times = times(&probe);
+    assert_eq!(times.len(), 4);
+    assert!(times[2] - times[1] >= 61 * SECOND, "{times:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn clones_of_the_layer_share_a_cool_down_and_new_layers_do_not() {
     let probe = Probe::new(|count, _| {
         Ok(if count == 1 {
