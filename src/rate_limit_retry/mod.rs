@@ -1,6 +1,8 @@
 //! Finish a job at the pace that the server allows: wait as it asks, send again what it refused.
 //!
 //! ```
+//! use std::sync::{Arc, atomic::{AtomicU32, Ordering}};
+//!
 //! use bytes::Bytes;
 //! use http::{Request, Response, StatusCode};
 //! use http_body_util::Empty;
@@ -9,27 +11,16 @@
 //!
 //! # #[tokio::main(flavor = "current_thread", start_paused = true)]
 //! # async fn main() -> Result<(), BoxError> {
-//! let refusals = std::sync::atomic::AtomicU32::new(2);
-//! let refusals = std::sync::Arc::new(refusals);
+//! let count = Arc::new(AtomicU32::new(0));
 //! let api = ServiceBuilder::new()
 //!     .layer(RateLimitRetryLayer::new())
 //!     .service(service_fn(move |_: Request<Bytes>| {
 //!         // Stands for an HTTP client, and a server that refuses the first two requests.
-//!         let refuse = refusals
-//!             .fetch_update(
-//!                 std::sync::atomic::Ordering::Relaxed,
-//!                 std::sync::atomic::Ordering::Relaxed,
-//!                 |left| left.checked_sub(1),
-//!             )
-//!             .is_ok();
-//!         async move {
-//!             let response = Response::builder();
-//!             let response = match refuse {
-//!                 true => response.status(429).header("retry-after", "30"),
-//!                 false => response,
-//!             };
-//!             Ok::<_, BoxError>(response.body(Empty::<Bytes>::new())?)
-//!         }
+//!         let response = match count.fetch_add(1, Ordering::Relaxed) {
+//!             0 | 1 => Response::builder().status(429).header("retry-after", "30"),
+//!             _ => Response::builder(),
+//!         };
+//!         async { Ok::<_, BoxError>(response.body(Empty::<Bytes>::new())?) }
 //!     }));
 //!
 //! let request = Request::post("https://api.example.com/users").body(Bytes::from("{}"))?;
