@@ -51,7 +51,11 @@ use crate::causes;
 /// # Ok::<_, tower_outbound::origin::UrlError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Origin(Parts<Box<str>>);
+pub struct Origin {
+    parts: Parts<Box<str>>,
+    /// Host and port as nearly every URI has them: in lower case, without the default port.
+    authority: Box<str>,
+}
 
 /// The origins to which a token may be sent.
 #[derive(Clone, Debug)]
@@ -93,40 +97,47 @@ impl Origin {
 
     /// `http` or `https`.
     pub fn scheme(&self) -> &'static str {
-        self.0.scheme.as_str()
+        self.parts.scheme.as_str()
     }
 
     /// The host in lower case; an IPv6 address in its canonical form (RFC 5952) in brackets.
     pub fn host(&self) -> Cow<'_, str> {
-        match &self.0.host {
+        match &self.parts.host {
             Host::Name(name) => Cow::Borrowed(name),
-            Host::Ipv6(_) => Cow::Owned(self.0.host.to_string()),
+            Host::Ipv6(_) => Cow::Owned(self.parts.host.to_string()),
         }
     }
 
     /// The port, the scheme's default (443 or 80) if none was written.
     pub fn port(&self) -> u16 {
-        self.0.port
+        self.parts.port
     }
 
     /// Whether requests go over TLS.
     pub fn is_https(&self) -> bool {
-        self.0.scheme == Scheme::Https
+        self.parts.scheme == Scheme::Https
     }
 
     /// Whether requests stay on this machine: 127.0.0.0/8, `::1`, `localhost` and the names below it
     /// (RFC 6761 §6.3, which wants resolvers to keep them local).
     pub fn is_loopback(&self) -> bool {
-        match &self.0.host {
+        match &self.parts.host {
             Host::Ipv6(address) => address.is_loopback(),
             Host::Name(name) => is_loopback_name(name),
         }
     }
 
+    /// Whether the URI has this origin letter for letter: no need to take it apart.
+    fn is_written_in(&self, uri: &Uri) -> bool {
+        uri.authority()
+            .is_some_and(|authority| authority.as_str() == &*self.authority)
+            && uri.scheme_str() == Some(self.scheme())
+    }
+
     fn has(&self, parts: &Parts<&str>) -> bool {
-        self.0.scheme == parts.scheme
-            && self.0.port == parts.port
-            && self.0.host.is_same(&parts.host)
+        self.parts.scheme == parts.scheme
+            && self.parts.port == parts.port
+            && self.parts.host.is_same(&parts.host)
     }
 }
 
@@ -183,6 +194,9 @@ impl Origins {
         let Permitted::Only(origins) = &self.0 else {
             return Verdict::Allowed;
         };
+        if origins.iter().any(|origin| origin.is_written_in(uri)) {
+            return Verdict::Allowed;
+        }
         match Parts::of(uri) {
             None => Verdict::Unknown,
             Some(parts) if origins.iter().any(|origin| origin.has(&parts)) => Verdict::Allowed,
@@ -227,12 +241,7 @@ impl TryFrom<&str> for Origin {
 impl fmt::Display for Origin {
     /// `https://api.example.com:8443`, without the port where it is the scheme's default.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Parts { scheme, host, port } = &self.0;
-        write!(f, "{}://{host}", scheme.as_str())?;
-        if *port != scheme.default_port() {
-            write!(f, ":{port}")?;
-        }
-        Ok(())
+        write!(f, "{}://{}", self.scheme(), self.authority)
     }
 }
 
@@ -282,7 +291,14 @@ impl From<Parts<&str>> for Origin {
             Host::Name(name) => Host::Name(name.to_ascii_lowercase().into()),
             Host::Ipv6(address) => Host::Ipv6(address),
         };
-        Self(Parts { scheme, host, port })
+        let authority = match port == scheme.default_port() {
+            true => host.to_string(),
+            false => format!("{host}:{port}"),
+        };
+        Self {
+            parts: Parts { scheme, host, port },
+            authority: authority.into(),
+        }
     }
 }
 
