@@ -1,11 +1,14 @@
 //! What a handler decided, before it becomes bytes.
 
 use bytes::Bytes;
-use http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, DATE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
-    RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+use http::{
+    StatusCode,
+    header::{
+        CACHE_CONTROL, CONTENT_TYPE, DATE, EXPIRES, HeaderMap, HeaderName, HeaderValue, PRAGMA,
+        RETRY_AFTER, STRICT_TRANSPORT_SECURITY,
+    },
+    response,
 };
-use http::{StatusCode, response};
 use serde_json::{Map, Value, json};
 
 use crate::{test_util::Listener, time};

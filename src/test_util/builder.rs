@@ -1,16 +1,15 @@
-use std::io;
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::{net::TcpListener, sync::mpsc, task::JoinSet};
 
-use crate::test_util::connector::LoopbackConnector;
-use crate::test_util::data::Data;
-use crate::test_util::serve::{Door, serve};
-use crate::test_util::shared::Shared;
-use crate::test_util::tokens::Tokens;
-use crate::test_util::{CLIENT_ID, CLIENT_SECRET, Client, Knobs, Listener, LoopbackCloud};
+use crate::test_util::{
+    CLIENT_ID, CLIENT_SECRET, Client, Knobs, Listener, LoopbackCloud,
+    connector::LoopbackConnector,
+    data::Data,
+    serve::{Door, serve},
+    shared::Shared,
+    tokens::Tokens,
+};
 
 /// Settings of the servers before they start. Made by [`LoopbackCloud::builder`].
 #[derive(Debug)]

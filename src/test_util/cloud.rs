@@ -1,20 +1,20 @@
-use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::{
+    fmt,
+    sync::{Arc, atomic::Ordering},
+};
 
 use http_body::Body;
-use hyper_util::client::legacy;
-use hyper_util::rt::TokioExecutor;
+use hyper_util::{client::legacy, rt::TokioExecutor};
 use serde_json::Value;
 use tokio::task::JoinSet;
 
-use crate::test_util::gate::Stage;
-use crate::test_util::route::Route;
-use crate::test_util::shared::Shared;
-use crate::test_util::{
-    Client, Gate, Knobs, LoggedRequest, LoopbackCloudBuilder, LoopbackConnector, Reply, User, data,
+use crate::{
+    test_util::{
+        Client, Gate, Knobs, LoggedRequest, LoopbackCloudBuilder, LoopbackConnector, Reply, User,
+        data, gate::Stage, route::Route, shared::Shared,
+    },
+    time,
 };
-use crate::time;
 
 /// A handle to the two servers; see the [module](crate::test_util).
 #[derive(Clone)]

@@ -1,16 +1,22 @@
-use std::fmt;
-use std::future::Future;
-use std::io;
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::{
+    fmt,
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use http::Uri;
 use hyper::rt::{Read, ReadBufCursor, Write};
-use hyper_util::client::legacy::connect::{Connected, Connection};
-use hyper_util::rt::TokioIo;
-use tokio::io::{DuplexStream, duplex};
-use tokio::net::TcpStream;
-use tokio::sync::mpsc::UnboundedSender;
+use hyper_util::{
+    client::legacy::connect::{Connected, Connection},
+    rt::TokioIo,
+};
+use tokio::{
+    io::{DuplexStream, duplex},
+    net::TcpStream,
+    sync::mpsc::UnboundedSender,
+};
 use tower::Service;
 
 use crate::test_util::Listener;

@@ -3,8 +3,7 @@ use std::sync::Arc;
 use http::Method;
 use tokio::sync::watch;
 
-use crate::test_util::Listener;
-use crate::test_util::route::Route;
+use crate::test_util::{Listener, route::Route};
 
 /// Holds the requests to a route until it is released. Made by
 /// [`LoopbackCloud::gate`](crate::test_util::LoopbackCloud::gate) and

@@ -1,11 +1,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{HeaderName, HeaderValue};
-use http::{Method, request};
+use http::{
+    Method,
+    header::{HeaderName, HeaderValue},
+    request,
+};
 
-use crate::test_util::Listener;
-use crate::test_util::route::Route;
+use crate::test_util::{Listener, route::Route};
 
 /// One request as a server saw it.
 #[derive(Clone, Debug)]

@@ -1,20 +1,26 @@
 //! Decide: what the authorization server answers.
 
-use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER};
-use http::{Method, StatusCode};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use http::{
+    Method, StatusCode,
+    header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER},
+};
 use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
-use crate::test_util::answer::{Answer, Content};
-use crate::test_util::form::{Form, decoded};
-use crate::test_util::quota::{Admission, seconds_to_wait};
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
-use crate::test_util::tokens::{Session, Tokens};
-use crate::test_util::{CLIENT_ID, Knobs};
+use crate::test_util::{
+    CLIENT_ID, Knobs,
+    answer::{Answer, Content},
+    form::{Form, decoded},
+    quota::{Admission, seconds_to_wait},
+    received::Received,
+    shared::Shared,
+    tokens::{Session, Tokens},
+};
 
 /// The grant type of RFC 7522.
 const SAML2_BEARER: &str = "urn:ietf:params:oauth:grant-type:saml2-bearer";

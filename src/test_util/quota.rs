@@ -1,7 +1,6 @@
 //! Remember: how many calls each window has seen.
 
-use std::collections::HashMap;
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use tokio::time::Instant;
 

@@ -6,9 +6,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use sha2::{Digest, Sha256};
 
-use crate::test_util::form::Form;
-use crate::test_util::log::Entry;
-use crate::test_util::shared::Shared;
+use crate::test_util::{form::Form, log::Entry, shared::Shared};
 
 /// What the handlers see.
 #[derive(Debug)]

@@ -1,34 +1,40 @@
 //! Drive: connections in, answers out.
 
-use std::fmt;
-use std::future::{Future, pending};
-use std::io;
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::{
+    fmt,
+    future::{Future, pending},
+    io,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
-use http::{Request, Response};
+use http::{Request, Response, header::CONTENT_LENGTH};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use tokio::net::TcpListener;
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use tokio::{
+    net::TcpListener,
+    sync::mpsc,
+    task::JoinSet,
+    time::{Sleep, sleep},
+};
 
-use crate::test_util::answer::Answer;
-use crate::test_util::connector::LoopbackIo;
-use crate::test_util::gate::Stage;
-use crate::test_util::log::Entry;
-use crate::test_util::received::Received;
-use crate::test_util::script::{Fate, Reply};
-use crate::test_util::shared::Shared;
 use crate::{
-    test_util::{Listener, api, data, login},
+    test_util::{
+        Listener,
+        answer::Answer,
+        api,
+        connector::LoopbackIo,
+        data,
+        gate::Stage,
+        log::Entry,
+        login,
+        received::Received,
+        script::{Fate, Reply},
+        shared::Shared,
+    },
     time,
 };
 

@@ -1,19 +1,20 @@
 //! Remember: all that the two servers and their handle share.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
-use crate::test_util::data::Data;
-use crate::test_util::gate::Gates;
-use crate::test_util::log::Log;
-use crate::test_util::quota::Windows;
-use crate::test_util::script::Scripts;
-use crate::test_util::tokens::Tokens;
 use crate::{
-    test_util::{Knobs, Listener},
+    test_util::{
+        Knobs, Listener, data::Data, gate::Gates, log::Log, quota::Windows, script::Scripts,
+        tokens::Tokens,
+    },
     time,
 };
 

@@ -1,14 +1,14 @@
 //! Remember: clients, access tokens, refresh tokens and authorization codes.
 
-use std::collections::HashMap;
-use std::fmt;
-use std::time::Duration;
+use std::{collections::HashMap, fmt, time::Duration};
 
 use http::Method;
 use tokio::time::Instant;
 
-use crate::test_util::route::Route;
-use crate::{test_util::Knobs, time};
+use crate::{
+    test_util::{Knobs, route::Route},
+    time,
+};
 
 /// An OAuth client that the authorization server knows.
 ///

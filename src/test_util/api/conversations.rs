@@ -5,12 +5,14 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::{Outcome, listing, users::object};
-use crate::test_util::Knobs;
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{self, Data};
-use crate::test_util::form::encoded;
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
+use crate::test_util::{
+    Knobs,
+    answer::Answer,
+    data::{self, Data},
+    form::encoded,
+    received::Received,
+    shared::Shared,
+};
 
 pub(super) fn query(data: &Data, request: &Received) -> Outcome {
     let body = object(request)?;

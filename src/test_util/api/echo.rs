@@ -2,8 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::test_util::answer::Answer;
-use crate::test_util::received::Received;
+use crate::test_util::{answer::Answer, received::Received};
 
 pub(super) fn echo(request: &Received) -> Answer {
     let headers: Vec<Value> = request

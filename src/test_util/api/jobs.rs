@@ -3,12 +3,18 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::conversations::{Cursor, found};
-use super::{Outcome, listing, users::object};
-use crate::test_util::Knobs;
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{self, Data, Job};
-use crate::test_util::received::Received;
+use super::{
+    Outcome,
+    conversations::{Cursor, found},
+    listing,
+    users::object,
+};
+use crate::test_util::{
+    Knobs,
+    answer::Answer,
+    data::{self, Data, Job},
+    received::Received,
+};
 
 pub(super) fn create(data: &mut Data, request: &Received, knobs: &Knobs) -> Outcome {
     let found = found(data, &object(request)?)?;

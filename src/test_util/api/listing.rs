@@ -5,11 +5,13 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 
 use super::Outcome;
-use crate::test_util::Knobs;
-use crate::test_util::answer::Answer;
-use crate::test_util::form::{Form, encoded};
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
+use crate::test_util::{
+    Knobs,
+    answer::Answer,
+    form::{Form, encoded},
+    received::Received,
+    shared::Shared,
+};
 
 /// A number from the query: within `range`, or `default` if it is not there.
 pub(super) fn number(

@@ -9,17 +9,22 @@ mod quality;
 mod scim;
 mod users;
 
-use http::StatusCode;
-use http::header::{AUTHORIZATION, HeaderName, HeaderValue};
+use http::{
+    StatusCode,
+    header::{AUTHORIZATION, HeaderName, HeaderValue},
+};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::test_util::answer::Answer;
-use crate::test_util::quota::{Admission, seconds_to_wait};
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
-use crate::test_util::tokens::Session;
-use crate::test_util::{Knobs, Scope, script};
+use crate::test_util::{
+    Knobs, Scope,
+    answer::Answer,
+    quota::{Admission, seconds_to_wait},
+    received::Received,
+    script,
+    shared::Shared,
+    tokens::Session,
+};
 
 /// The answer, or the refusal that came instead.
 type Outcome = Result<Answer, Answer>;

@@ -3,11 +3,13 @@
 use serde_json::json;
 
 use super::{Caller, Outcome, listing};
-use crate::test_util::Knobs;
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{self, Data, Kind};
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
+use crate::test_util::{
+    Knobs,
+    answer::Answer,
+    data::{self, Data, Kind},
+    received::Received,
+    shared::Shared,
+};
 
 pub(super) fn token(caller: Option<&Caller>) -> Outcome {
     let client = caller.map_or("", |caller| &caller.session.client);

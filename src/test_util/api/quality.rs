@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{Outcome, users::object};
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{self, Data};
-use crate::test_util::received::Received;
+use crate::test_util::{
+    answer::Answer,
+    data::{self, Data},
+    received::Received,
+};
 
 pub(super) fn evaluate(data: &mut Data, request: &Received, conversation: &str) -> Outcome {
     let key = match request.headers.get("idempotency-key") {

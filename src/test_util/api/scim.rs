@@ -1,13 +1,17 @@
 //! `/api/v2/scim/v2/users`: other paging, other errors, and a limit on what one call may cost.
 
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use serde_json::{Value, json};
 
 use super::{Outcome, listing};
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{Data, User};
-use crate::test_util::received::Received;
+use crate::test_util::{
+    answer::Answer,
+    data::{Data, User},
+    received::Received,
+};
 
 pub(super) fn list(data: &Data, request: &Received) -> Outcome {
     let query = request.query();

@@ -4,11 +4,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Caller, Outcome, listing};
-use crate::test_util::Knobs;
-use crate::test_util::answer::Answer;
-use crate::test_util::data::{Data, User};
-use crate::test_util::received::Received;
-use crate::test_util::shared::Shared;
+use crate::test_util::{
+    Knobs,
+    answer::Answer,
+    data::{Data, User},
+    received::Received,
+    shared::Shared,
+};
 
 pub(super) fn list(cloud: &Shared, data: &Data, request: &Received, knobs: &Knobs) -> Outcome {
     let query = request.query();

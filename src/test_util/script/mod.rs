@@ -11,8 +11,7 @@ pub(super) use replies::forbidden;
 pub(super) use reply::Fate;
 pub use reply::Reply;
 
-use crate::test_util::Listener;
-use crate::test_util::route::Route;
+use crate::test_util::{Listener, route::Route};
 
 /// The replies that wait for their request, and those that never run out.
 #[derive(Debug, Default)]

@@ -1,16 +1,16 @@
 //! The replies that the real service, its edge and the network are known for.
 
-use std::borrow::Borrow;
-use std::time::Duration;
+use std::{borrow::Borrow, time::Duration};
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{
+    StatusCode,
+    header::{CONTENT_TYPE, HeaderValue},
+};
 use serde_json::{Value, json};
 
 use super::reply::{Fate, status};
-use crate::test_util::answer::Answer;
-use crate::test_util::{Reply, login};
+use crate::test_util::{Reply, answer::Answer, login};
 
 /// Anything.
 impl Reply {

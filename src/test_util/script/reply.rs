@@ -1,12 +1,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
-use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue, RETRY_AFTER},
+};
 use serde_json::{Map, Value, json};
 
-use crate::test_util::answer::{Answer, Content};
-use crate::time;
+use crate::{
+    test_util::answer::{Answer, Content},
+    time,
+};
 
 /// One scripted reply, for [`LoopbackCloud::script`](crate::test_util::LoopbackCloud::script).
 ///
