@@ -49,7 +49,8 @@ mod http2 {
     }
 }
 
-#[cfg(all(test, feature = "h2"))]
+#[cfg(test)]
+#[cfg(feature = "h2")]
 mod tests {
     use bytes::Bytes;
     use h2::{Reason, client, server};
