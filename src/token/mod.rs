@@ -45,7 +45,8 @@
 //!
 //! # Cancellation
 //!
-//! Renewals run in a task of their own. Whoever waits for one may go away; the others get its result.
+//! Renewals run in a tokio task of their own, started by the first poll that needs one. Whoever waits for
+//! it may go away; the others get its result. [`TokenCache::settle`] lets it end before the program does.
 //!
 //! # Errors
 //!
