@@ -216,6 +216,28 @@ async fn lifetimes_of_every_kind_are_taken_or_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_token_that_cannot_be_used_is_not_minted_again_and_again() {
+    use serde_json::json;
+    for unusable in [
+        json!({"token_type": "mac"}),
+        json!({"expires_in": 0}),
+        json!({"expires_in": -1}),
+    ] {
+        let cloud = LoopbackCloud::builder().start_in_memory();
+        cloud.script_forever(Listener::Login, TOKEN, Reply::token_with(unusable.clone()));
+        let tokens = tokens(&cloud, credentials(&cloud));
+        for _ in 0..50 {
+            assert!(
+                tokens.token().await.unwrap_err().is_rejected(),
+                "{unusable}"
+            );
+            sleep(SECOND).await;
+        }
+        assert_eq!(cloud.token_requests(), 1, "{unusable}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn genesys_throttles_with_400_and_the_preset_knows() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();

@@ -52,17 +52,20 @@ impl Endpoint {
     ) -> Result<Grant, TokenError> {
         let request = self.request(parameters)?;
         let (status, headers, body) = http.exchange(request).await.map_err(|error| {
-            TokenError::transient(format!("no reply from the token endpoint {}", self.shown()))
-                .caused_by(error)
+            TokenError::transient(format!(
+                "no usable reply from the token endpoint {}",
+                self.shown()
+            ))
+            .caused_by(error)
         })?;
         match read(status, &headers, &body, time::wall()) {
             Reply::Granted(grant) => Ok(grant),
-            Reply::Unreadable(what) => Err(TokenError::transient(format!(
-                "the token endpoint {} answered {status} with {what}{}",
-                self.shown(),
-                self.correlation(&headers),
-            ))
-            .replied(status, None)),
+            Reply::Unreadable(what) => {
+                Err(self.unexpected(TokenErrorKind::Transient, what, status, &headers))
+            }
+            Reply::Unusable(what) => {
+                Err(self.unexpected(TokenErrorKind::Rejected, what, status, &headers))
+            }
             Reply::Refused(error) => Err(self.refusal(error, &headers)),
         }
     }
@@ -84,6 +87,19 @@ impl Endpoint {
             headers.insert(header::AUTHORIZATION, credentials);
         }
         Ok(request)
+    }
+
+    fn unexpected(
+        &self,
+        kind: TokenErrorKind,
+        what: &str,
+        status: StatusCode,
+        headers: &http::HeaderMap,
+    ) -> TokenError {
+        let (endpoint, correlation) = (self.shown(), self.correlation(headers));
+        let message =
+            format!("the token endpoint {endpoint} answered {status} with {what}{correlation}");
+        TokenError::new(kind, message).replied(status, None)
     }
 
     fn refusal(&self, reply: ErrorReply, headers: &http::HeaderMap) -> TokenError {

@@ -16,8 +16,10 @@ pub(crate) enum Reply {
     Granted(Grant),
     /// It says what is wrong, in the standard's way or by its status.
     Refused(ErrorReply),
-    /// It says yes, but not what: a page of a proxy, an empty body, a token of a strange type.
+    /// It says yes, but not what: a page of a proxy, an empty body, half of an object.
     Unreadable(&'static str),
+    /// It grants a token, but one that must not or cannot be used. Asking again would only mint more.
+    Unusable(&'static str),
 }
 
 /// An error reply of a token endpoint, for a function that decides what it means.
@@ -101,13 +103,13 @@ fn granted(object: &Map<String, Value>) -> Reply {
         && !token_type.eq_ignore_ascii_case("bearer")
     {
         // RFC 6749, section 7.1: a token of a type that is not understood must not be used.
-        return Reply::Unreadable("a token whose `token_type` is not `Bearer`");
+        return Reply::Unusable("a token whose `token_type` is not `Bearer`");
     }
     let mut grant = Grant::new(access_token);
     match expires_in(object.get("expires_in")) {
         ExpiresIn::Untold => {}
         ExpiresIn::Over => {
-            return Reply::Unreadable("a token whose `expires_in` is not above zero");
+            return Reply::Unusable("a token whose `expires_in` is not above zero");
         }
         ExpiresIn::In(lifetime) => grant = grant.expires_in(lifetime),
     }
@@ -237,7 +239,7 @@ mod tests {
         for token_type in ["mac", "DPoP", "N_A", ""] {
             let body = json!({"access_token": "t", "token_type": token_type}).to_string();
             assert!(
-                matches!(reply(200, &body), Reply::Unreadable(_)),
+                matches!(reply(200, &body), Reply::Unusable(_)),
                 "{token_type}"
             );
         }
