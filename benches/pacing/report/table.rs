@@ -1,0 +1,145 @@
+//! Tables on the terminal.
+
+use super::Row;
+use crate::model::figures::Figures;
+
+/// Prints cells in columns, each as wide as its widest cell; the first is on the left, the others on the right.
+pub fn print(cells: &[Vec<String>]) {
+    let columns = cells.iter().map(Vec::len).max().unwrap_or_default();
+    let width = |column: usize| {
+        let lengths = cells.iter().filter_map(|row| row.get(column));
+        lengths
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..columns).map(width).collect();
+    for row in cells {
+        let mut line = String::new();
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let padding = " ".repeat(width - cell.chars().count());
+            if column == 0 {
+                line += &format!("{cell}{padding}");
+            } else {
+                line += &format!("   {padding}{cell}");
+            }
+        }
+        println!("{}", line.trim_end());
+    }
+}
+
+/// All clients side by side: a line for each scenario, latency and number of workers.
+pub fn comparison(title: &str, rows: &[&Row<'_>]) {
+    if rows.is_empty() {
+        return;
+    }
+    println!("\n{title}: makespan / ideal · refused / ok, or how many failed\n");
+    let mut clients: Vec<&str> = Vec::new();
+    for row in rows {
+        if !clients.contains(&row.client) {
+            clients.push(row.client);
+        }
+    }
+    let mut cells = vec![headings(&clients)];
+    for lines in rows.chunk_by(|one, other| is_same_line(one, other)) {
+        let first = lines[0];
+        let mut line = vec![
+            first.scenario.name.clone(),
+            first.latency(),
+            first.workers.to_string(),
+        ];
+        line.extend(clients.iter().map(|client| {
+            let row = lines.iter().find(|row| row.client == *client);
+            row.map_or_else(String::new, |row| verdict(&row.figures))
+        }));
+        cells.push(line);
+    }
+    print(&cells);
+}
+
+/// All that is known of each run of our own layer.
+pub fn details(rows: &[&Row<'_>]) {
+    if rows.is_empty() {
+        return;
+    }
+    println!("\nthis crate in detail: * where it misses the bar\n");
+    let headings = [
+        "",
+        "latency",
+        "C",
+        "client",
+        "failed",
+        "makespan/ideal",
+        "refused/ok",
+        "at start",
+        "early",
+        "503",
+        "fairness",
+        "longest wait",
+        "",
+    ];
+    let mut cells = vec![headings.map(str::to_owned).to_vec()];
+    for row in rows {
+        let figures = &row.figures;
+        cells.push(vec![
+            row.scenario.name.clone(),
+            row.latency(),
+            row.workers.to_string(),
+            row.client.to_owned(),
+            figures.failed.to_string(),
+            format!("{:.3}", figures.slowdown()),
+            format!("{:.4}", figures.steadily_refused_per_ok()),
+            figures.refused_at_start.to_string(),
+            figures.early.to_string(),
+            figures.unavailable.to_string(),
+            format!("{:.3}", figures.fairness),
+            format!("{:.1} s", figures.longest_wait.as_secs_f64()),
+            if meets_the_bar(row) { "" } else { "*" }.to_owned(),
+        ]);
+    }
+    print(&cells);
+    let met = rows.iter().filter(|row| meets_the_bar(row)).count();
+    println!("\n{met} of {} meet the bar", rows.len());
+}
+
+/// None failed, none early, 2 % over the least time at most, and next to nothing refused.
+fn meets_the_bar(row: &Row<'_>) -> bool {
+    use crate::model::server::hint::Fields;
+    let figures = &row.figures;
+    let most_refused = match (row.scenario.processes, row.scenario.settings.fields) {
+        (1, Fields::RateLimit) => 0.001,
+        (1, _) => 0.02,
+        _ => 0.05,
+    };
+    figures.failed == 0
+        && figures.early == 0
+        && figures.slowdown() <= 1.02
+        && figures.steadily_refused_per_ok() <= most_refused
+        && figures.fairness >= 0.95
+}
+
+fn headings(clients: &[&str]) -> Vec<String> {
+    let mut headings = vec![String::new(), "latency".to_owned(), "C".to_owned()];
+    headings.extend(clients.iter().map(|client| (*client).to_owned()));
+    headings
+}
+
+fn is_same_line(one: &Row<'_>, other: &Row<'_>) -> bool {
+    one.scenario.name == other.scenario.name
+        && one.scenario.settings.latency == other.scenario.settings.latency
+        && one.workers == other.workers
+}
+
+fn verdict(figures: &Figures) -> String {
+    if figures.failed > 0 {
+        return format!("{} failed", figures.failed);
+    }
+    let refused = figures.refused_per_ok();
+    let refused = match refused {
+        _ if refused >= 10.0 => format!("{refused:.0}"),
+        _ if refused >= 1.0 => format!("{refused:.1}"),
+        _ if refused >= 0.1 => format!("{refused:.2}"),
+        _ => format!("{refused:.3}"),
+    };
+    format!("{:.3} · {refused}", figures.slowdown())
+}
