@@ -131,9 +131,9 @@ impl Cubic {
             self.tokens -= 1.0;
             return None;
         }
-        Some(Duration::from_secs_f64(
-            (1.0 - self.tokens) / self.fill_rate,
-        ))
+        // Nearly a whole token would be a wait of nothing, again and again.
+        let wait = ((1.0 - self.tokens) / self.fill_rate).max(0.001);
+        Some(Duration::from_secs_f64(wait))
     }
 
     fn answered(&mut self, throttled: bool, now: f64) {
