@@ -23,13 +23,16 @@ use self::{
         latency::Latency,
         run::Job,
         scenario::{self, Group, Scenario},
+        server::hint::Hint,
     },
     report::{Row, csv, table},
+    trial::{interactive, storm, token_endpoint},
 };
 
 mod client;
 mod model;
 mod report;
+mod trial;
 
 /// How clients finish a job against a limit.
 #[derive(Debug, Parser)]
@@ -99,7 +102,35 @@ fn pacing(options: &Options) -> io::Result<()> {
         table::comparison(title, &rows);
     }
     table::details(&rows.iter().filter(|row| row.is_ours).collect::<Vec<_>>());
-    csv::write(&target_folder(), "runs.csv", &csv::runs(&rows))
+    csv::write(&target_folder(), "runs.csv", &csv::runs(&rows))?;
+    trials(options, &clients)
+}
+
+/// Those that are no jobs.
+fn trials(options: &Options, clients: &[Client]) -> io::Result<()> {
+    for (name, hint) in [
+        ("storm, no hint", Hint::Absent),
+        ("storm, Retry-After: 5", Hint::Constant { seconds: 5 }),
+    ] {
+        if contains_any(name, &options.only) {
+            let blow = |index: usize| storm::run(&clients[index], hint, options.seed);
+            let storms = in_parallel(options.threads(), clients.len(), blow)?;
+            table::storms(name, &storms);
+        }
+    }
+    if contains_any("interactive", &options.only) {
+        let turn = |index: usize| {
+            Ok((
+                &clients[index],
+                interactive::run(&clients[index], options.seed)?,
+            ))
+        };
+        table::turns(&in_parallel(options.threads(), clients.len(), turn)?);
+    }
+    if contains_any("token endpoint", &options.only) {
+        table::tokens(&token_endpoint::run_all(options.seed)?);
+    }
+    Ok(())
 }
 
 /// Every client against every scenario.

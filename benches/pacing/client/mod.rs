@@ -8,6 +8,7 @@ use http_body_util::Empty;
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_outbound::rate_limit_retry::RateLimitRetryLayer;
 
+pub use self::policy::full_jitter;
 use self::{
     adaptive::Adaptive,
     policy::{Policy, Retrying},

@@ -9,8 +9,10 @@ use super::server::tally::{PerSecond, Tally};
 pub struct Figures {
     pub requests: usize,
     pub ok: usize,
-    /// Given up by the client, or not done when the run was ended.
+    /// Given up by the client.
     pub failed: usize,
+    /// Not done when the run was ended: at fifty times the least time, and ten minutes.
+    pub unfinished: usize,
     /// When the last request was done, for good or bad.
     pub makespan: Duration,
     pub ideal: Duration,

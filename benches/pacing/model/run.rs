@@ -114,7 +114,7 @@ where
         }
     }
     let all = async { while workers.join_next().await.is_some() {} };
-    // A client that is fifty times too slow will not be waited for.
+    // A client that is fifty times too slow is not waited for.
     let _ = timeout(50 * ideal + Duration::from_secs(600), all).await;
     workers.abort_all();
 
@@ -148,7 +148,8 @@ fn summary(log: &[Done], job: Job, ideal: Duration, processes: usize, server: &S
     let mut figures = Figures {
         requests: job.requests,
         ok,
-        failed: job.requests - ok,
+        failed: log.len() - ok,
+        unfinished: job.requests - log.len(),
         makespan,
         ideal,
         sent: 0,

@@ -7,7 +7,7 @@ use super::Row;
 /// One line for each run.
 pub fn runs(rows: &[Row<'_>]) -> String {
     let mut text =
-        "scenario,latency,workers,client,requests,ok,failed,makespan_s,ideal_s,sent,refused,\
+        "scenario,latency,workers,client,requests,ok,failed,unfinished,makespan_s,ideal_s,sent,refused,\
                     refused_at_start,unavailable,early,fairness,longest_wait_s\n"
             .to_owned();
     for row in rows {
@@ -15,7 +15,7 @@ pub fn runs(rows: &[Row<'_>]) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "\"{}\",\"{}\",{},\"{}\",{},{},{},{:.3},{:.3},{},{},{},{},{},{:.4},{:.3}",
+            "\"{}\",\"{}\",{},\"{}\",{},{},{},{},{:.3},{:.3},{},{},{},{},{},{:.4},{:.3}",
             row.scenario.name,
             row.latency(),
             row.workers,
@@ -23,6 +23,7 @@ pub fn runs(rows: &[Row<'_>]) -> String {
             figures.requests,
             figures.ok,
             figures.failed,
+            figures.unfinished,
             figures.makespan.as_secs_f64(),
             figures.ideal.as_secs_f64(),
             figures.sent,

@@ -1,7 +1,11 @@
 //! Tables on the terminal.
 
 use super::Row;
-use crate::model::figures::Figures;
+use crate::{
+    client::Client,
+    model::{figures::Figures, server::hint::Fields},
+    trial::{interactive::Turn, storm::Storm, token_endpoint::Asked},
+};
 
 /// Prints cells in columns, each as wide as its widest cell; the first is on the left, the others on the right.
 pub fn print(cells: &[Vec<String>]) {
@@ -86,7 +90,7 @@ pub fn details(rows: &[&Row<'_>]) {
             row.latency(),
             row.workers.to_string(),
             row.client.to_owned(),
-            figures.failed.to_string(),
+            (figures.failed + figures.unfinished).to_string(),
             format!("{:.3}", figures.slowdown()),
             format!("{:.4}", figures.steadily_refused_per_ok()),
             figures.refused_at_start.to_string(),
@@ -104,18 +108,94 @@ pub fn details(rows: &[&Row<'_>]) {
 
 /// None failed, none early, 2 % over the least time at most, and next to nothing refused.
 fn meets_the_bar(row: &Row<'_>) -> bool {
-    use crate::model::server::hint::Fields;
     let figures = &row.figures;
     let most_refused = match (row.scenario.processes, row.scenario.settings.fields) {
         (1, Fields::RateLimit) => 0.001,
         (1, _) => 0.02,
         _ => 0.05,
     };
-    figures.failed == 0
+    figures.failed + figures.unfinished == 0
         && figures.early == 0
         && figures.slowdown() <= 1.02
         && figures.steadily_refused_per_ok() <= most_refused
         && figures.fairness >= 0.95
+}
+
+/// What the retries did to a server that was down.
+pub fn storms(title: &str, storms: &[Storm]) {
+    println!("\n{title}\n");
+    let headings = [
+        "",
+        "arrived",
+        "ok",
+        "failed",
+        "still waiting",
+        "goodput at the end",
+        "recovered after",
+        "worst second",
+    ];
+    let mut cells = vec![headings.map(str::to_owned).to_vec()];
+    for storm in storms {
+        let recovered = storm.recovered_after();
+        cells.push(vec![
+            storm.client.to_owned(),
+            storm.arrived.to_string(),
+            storm.ok.to_string(),
+            storm.failed.to_string(),
+            (storm.arrived - storm.ok - storm.failed).to_string(),
+            format!("{:.0} %", 100.0 * storm.goodput_at_end()),
+            recovered.map_or_else(|| "never".to_owned(), |after| format!("{after} s")),
+            storm.worst_second().to_string(),
+        ]);
+    }
+    print(&cells);
+}
+
+/// Where one request came out that somebody was waiting for.
+pub fn turns(turns: &[(&Client, Turn)]) {
+    println!("\none request that comes while 10,000 drain at 20/s\n");
+    let headings = ["", "waiting when it came", "done before it", "took", ""];
+    let mut cells = vec![headings.map(str::to_owned).to_vec()];
+    for (client, turn) in turns {
+        let end = match turn.ok {
+            Some(true) => "",
+            Some(false) => "failed",
+            None => "not done",
+        };
+        cells.push(vec![
+            client.name.to_owned(),
+            turn.waiting.to_string(),
+            turn.before.to_string(),
+            format!("{:.1} s", turn.took.as_secs_f64()),
+            end.to_owned(),
+        ]);
+    }
+    print(&cells);
+}
+
+/// What a token endpoint saw.
+pub fn tokens(rows: &[Asked]) {
+    println!("\na token endpoint is down for 60 s, and 10,000 callers need a token\n");
+    let headings = [
+        "who asks",
+        "asked while down",
+        "after",
+        "worst second",
+        "served",
+        "the last at",
+    ];
+    let mut cells = vec![headings.map(str::to_owned).to_vec()];
+    for asked in rows {
+        cells.push(vec![
+            asked.who.to_owned(),
+            asked.during_outage.to_string(),
+            asked.after_it.to_string(),
+            asked.worst_second.to_string(),
+            asked.served.to_string(),
+            format!("{:.1} s", asked.last.as_secs_f64()),
+        ]);
+    }
+    print(&cells);
 }
 
 fn headings(clients: &[&str]) -> Vec<String> {
@@ -133,6 +213,9 @@ fn is_same_line(one: &Row<'_>, other: &Row<'_>) -> bool {
 fn verdict(figures: &Figures) -> String {
     if figures.failed > 0 {
         return format!("{} failed", figures.failed);
+    }
+    if figures.unfinished > 0 {
+        return format!("{} unfinished", figures.unfinished);
     }
     let refused = figures.refused_per_ok();
     let refused = match refused {

@@ -147,7 +147,7 @@ impl Shared {
         } = &mut self.settings;
         let mut headers = HeaderMap::new();
         let fate = weather.fate(now, &mut self.rng);
-        if *fields != Fields::None && fate != Fate::Down {
+        if *fields != Fields::None && fate != Fate::Unavailable {
             fields.write(&weather.quota().remaining(now), &mut headers);
         }
         let refusal = |status| Verdict {
@@ -178,7 +178,14 @@ impl Shared {
                 verdict.hint = hint.write(opens_in, now, &mut verdict.headers);
                 verdict
             }
-            Fate::Down => refusal(StatusCode::SERVICE_UNAVAILABLE),
+            Fate::Unavailable => {
+                let mut verdict = refusal(StatusCode::SERVICE_UNAVAILABLE);
+                // It cannot know when it will be well again.
+                if let Hint::Constant { .. } = hint {
+                    verdict.hint = hint.write(Duration::ZERO, now, &mut verdict.headers);
+                }
+                verdict
+            }
         }
     }
 

@@ -45,8 +45,8 @@ pub enum Fate {
     Processed { after: Duration, fails: bool },
     /// 429, and after which time it would not be.
     Refused { opens_in: Duration },
-    /// 503.
-    Down,
+    /// 503: down, or overloaded.
+    Unavailable,
 }
 
 impl Weather {
@@ -94,7 +94,7 @@ impl Weather {
     pub fn fate(&mut self, now: Duration, rng: &mut fastrand::Rng) -> Fate {
         self.turn(now);
         if self.is_down(now) {
-            return Fate::Down;
+            return Fate::Unavailable;
         }
         if let Some(opens_in) = self.penalised(now) {
             return Fate::Refused { opens_in };
@@ -104,6 +104,9 @@ impl Weather {
                 after,
                 fails: self.failing > 0.0 && rng.f64() < self.failing,
             },
+            Decision::Refuse { .. } if matches!(self.quota, Quota::Overload(_)) => {
+                Fate::Unavailable
+            }
             Decision::Refuse { opens_in } => Fate::Refused {
                 opens_in: self.closing(opens_in, now),
             },
