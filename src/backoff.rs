@@ -26,8 +26,10 @@
 //! `Decorrelated`, which does not count.
 //!
 //! # Defaults
-//! [`Jitter::Full`]. When we ran that simulator, 100 clients that compete for one row needed 795
-//! calls on average with full jitter, 813 with equal, 999 with decorrelated and 1,851 with none.
+//! [`Jitter::Full`]. In that simulator with these delays (`cargo bench --bench backoff`), 100 clients that
+//! compete for one row need 795 calls on average with full jitter, 811 with equal, 1,001 with decorrelated
+//! and 1,850 with none. From 170 clients on, equal jitter needs up to 1 % fewer calls than full, and a
+//! quarter more time.
 //!
 //! # Clone
 //! A [`Backoff`] is a few numbers and is copied. Each call of [`Backoff::delays`] starts a random
@@ -53,7 +55,7 @@ pub struct Backoff {
 pub enum Jitter {
     /// The bare exponential. Those who failed together try again together: for tests.
     None,
-    /// Anything from nothing to the exponential. The default: fewest calls under contention.
+    /// Anything from nothing to the exponential. The default: few calls under contention, and early.
     #[default]
     Full,
     /// Half of the exponential for sure, the other half at random.
