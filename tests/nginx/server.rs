@@ -117,6 +117,7 @@ fn configuration(address: SocketAddr, rate: u32, cases: &[Case]) -> String {
             fastcgi_temp_path fastcgi;
             uwsgi_temp_path uwsgi;
             scgi_temp_path scgi;
+            access_log off;
             log_format numbers '$http_x_number $status';
             {zones}
             server {{
