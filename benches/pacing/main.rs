@@ -4,6 +4,7 @@
 //! else there is. The figures depend on the seed and on nothing else.
 
 use std::{
+    error::Error,
     io,
     num::NonZeroUsize,
     path::{Path, PathBuf},
@@ -25,7 +26,7 @@ use self::{
         scenario::{self, Group, Scenario},
         server::hint::Hint,
     },
-    report::{Row, csv, table},
+    report::{Row, csv, pictures, table},
     trial::{interactive, storm, token_endpoint},
 };
 
@@ -78,7 +79,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn pacing(options: &Options) -> io::Result<()> {
+fn pacing(options: &Options) -> Result<(), Box<dyn Error>> {
     let (scenarios, clients) = (options.scenarios(), options.clients());
     if options.list {
         scenarios
@@ -103,7 +104,13 @@ fn pacing(options: &Options) -> io::Result<()> {
     }
     table::details(&rows.iter().filter(|row| row.is_ours).collect::<Vec<_>>());
     csv::write(&target_folder(), "runs.csv", &csv::runs(&rows))?;
-    trials(options, &clients)
+    trials(options, &clients)?;
+    if options.save {
+        pictures::draw(&plots_folder(), &clients, options.seed)?;
+    } else if options.only.is_empty() {
+        pictures::draw(&target_folder(), &clients, options.seed)?;
+    }
+    Ok(())
 }
 
 /// Those that are no jobs.
@@ -240,6 +247,10 @@ fn in_parallel<T: Send>(
 
 fn contains_any(name: &str, parts: &[String]) -> bool {
     parts.is_empty() || parts.iter().any(|part| name.contains(part.as_str()))
+}
+
+fn plots_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/pacing/plots")
 }
 
 fn target_folder() -> PathBuf {

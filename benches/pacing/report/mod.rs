@@ -1,6 +1,7 @@
 //! What is printed, written and drawn.
 
 pub mod csv;
+pub mod pictures;
 pub mod plot;
 pub mod table;
 

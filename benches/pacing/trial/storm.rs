@@ -38,7 +38,6 @@ use crate::{
 /// What became of the requests that arrived.
 pub struct Storm {
     pub client: &'static str,
-    pub is_ours: bool,
     pub arrived: usize,
     pub ok: usize,
     pub failed: usize,
@@ -113,7 +112,6 @@ async fn blow(client: &Client, hint: Hint, seed: u64) -> Storm {
     let tally = server.tallies().swap_remove(0);
     Storm {
         client: client.name,
-        is_ours: client.is_ours,
         arrived,
         ok: ok.load(Ordering::Relaxed),
         failed: failed.load(Ordering::Relaxed),
