@@ -85,6 +85,10 @@ fn pacing(options: &Options) -> Result<(), Box<dyn Error>> {
         scenarios
             .iter()
             .for_each(|scenario| println!("{}", scenario.name));
+        let trials = STORMS.iter().map(|(name, _)| *name);
+        trials
+            .chain([INTERACTIVE, TOKEN_ENDPOINT])
+            .for_each(|trial| println!("{trial}"));
         clients
             .iter()
             .for_each(|client| println!("client: {}", client.name));
@@ -115,17 +119,14 @@ fn pacing(options: &Options) -> Result<(), Box<dyn Error>> {
 
 /// Those that are no jobs.
 fn trials(options: &Options, clients: &[Client]) -> io::Result<()> {
-    for (name, hint) in [
-        ("storm, no hint", Hint::Absent),
-        ("storm, Retry-After: 5", Hint::Constant { seconds: 5 }),
-    ] {
+    for (name, hint) in STORMS {
         if contains_any(name, &options.only) {
             let blow = |index: usize| storm::run(&clients[index], hint, options.seed);
             let storms = in_parallel(options.threads(), clients.len(), blow)?;
             table::storms(name, &storms);
         }
     }
-    if contains_any("interactive", &options.only) {
+    if contains_any(INTERACTIVE, &options.only) {
         let turn = |index: usize| {
             Ok((
                 &clients[index],
@@ -134,8 +135,9 @@ fn trials(options: &Options, clients: &[Client]) -> io::Result<()> {
         };
         table::turns(&in_parallel(options.threads(), clients.len(), turn)?);
     }
-    if contains_any("token endpoint", &options.only) {
-        table::tokens(&token_endpoint::run_all(options.seed)?);
+    if contains_any(TOKEN_ENDPOINT, &options.only) {
+        let seeds = |index: usize| token_endpoint::run_all(options.seed + index as u64);
+        table::tokens(&in_parallel(options.threads(), 10, seeds)?);
     }
     Ok(())
 }
@@ -256,3 +258,10 @@ fn plots_folder() -> PathBuf {
 fn target_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("target/pacing")
 }
+
+const STORMS: [(&str, Hint); 2] = [
+    ("storm, no hint", Hint::Absent),
+    ("storm, Retry-After: 5", Hint::Constant { seconds: 5 }),
+];
+const INTERACTIVE: &str = "interactive";
+const TOKEN_ENDPOINT: &str = "token endpoint";

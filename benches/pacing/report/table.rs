@@ -173,26 +173,36 @@ pub fn turns(turns: &[(&Client, Turn)]) {
     print(&cells);
 }
 
-/// What a token endpoint saw.
-pub fn tokens(rows: &[Asked]) {
-    println!("\na token endpoint is down for 60 s, and 10,000 callers need a token\n");
+/// What a token endpoint saw, on the average of some runs.
+pub fn tokens(runs: &[Vec<Asked>]) {
+    let count = runs.len() as f64;
+    println!(
+        "\na token endpoint is down for 60 s, and 10,000 callers need a token; {count} runs\n"
+    );
     let headings = [
         "who asks",
         "asked while down",
         "after",
         "worst second",
-        "served",
-        "the last at",
+        "not served",
+        "the last at, mean",
+        "at most",
     ];
     let mut cells = vec![headings.map(str::to_owned).to_vec()];
-    for asked in rows {
+    for (index, first) in runs.iter().take(1).flatten().enumerate() {
+        let of_all: Vec<_> = runs.iter().filter_map(|run| run.get(index)).collect();
+        let values = |what: fn(&Asked) -> f64| of_all.iter().map(move |asked| what(asked));
+        let mean = |what| values(what).sum::<f64>() / count;
+        let most = |what| values(what).fold(0.0, f64::max);
+        let last = |asked: &Asked| asked.last.as_secs_f64();
         cells.push(vec![
-            asked.who.to_owned(),
-            asked.during_outage.to_string(),
-            asked.after_it.to_string(),
-            asked.worst_second.to_string(),
-            asked.served.to_string(),
-            format!("{:.1} s", asked.last.as_secs_f64()),
+            first.who.to_owned(),
+            format!("{:.0}", mean(|asked| asked.during_outage as f64)),
+            format!("{:.0}", mean(|asked| asked.after_it as f64)),
+            format!("{:.0}", most(|asked| f64::from(asked.worst_second))),
+            format!("{:.0}", mean(|asked| asked.not_served as f64)),
+            format!("{:.1} s", mean(last)),
+            format!("{:.1} s", most(last)),
         ]);
     }
     print(&cells);

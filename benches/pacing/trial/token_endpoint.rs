@@ -41,8 +41,9 @@ pub struct Asked {
     pub during_outage: u64,
     pub after_it: u64,
     pub worst_second: u32,
-    /// How many callers were served, and when the last of them was.
-    pub served: usize,
+    /// How many callers were not served within an hour.
+    pub not_served: usize,
+    /// When the last one was.
     pub last: Duration,
 }
 
@@ -128,7 +129,7 @@ where
         during_outage: asked.between(0, up),
         after_it: asked.between(up, asked.counts().len()),
         worst_second: asked.counts().iter().copied().max().unwrap_or_default(),
-        served,
+        not_served: CALLERS - served,
         last,
     }
 }
