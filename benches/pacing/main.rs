@@ -5,7 +5,7 @@
 
 use std::{
     error::Error,
-    io,
+    io::{self, IsTerminal},
     num::NonZeroUsize,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -61,6 +61,9 @@ struct Options {
     /// Draws the plots of the README anew.
     #[arg(long)]
     save: bool,
+    /// Writes what happened in each second of each run to `target/pacing/series.csv`.
+    #[arg(long)]
+    series: bool,
     /// Prints the names of the scenarios and clients, and does nothing.
     #[arg(long)]
     list: bool,
@@ -108,6 +111,9 @@ fn pacing(options: &Options) -> Result<(), Box<dyn Error>> {
     }
     table::details(&rows.iter().filter(|row| row.is_ours).collect::<Vec<_>>());
     csv::write(&target_folder(), "runs.csv", &csv::runs(&rows))?;
+    if options.series {
+        csv::write(&target_folder(), "series.csv", &csv::series(&rows))?;
+    }
     trials(options, &clients)?;
     if options.save {
         pictures::draw(&plots_folder(), &clients, options.seed)?;
@@ -235,6 +241,9 @@ fn in_parallel<T: Send>(
                         return;
                     }
                     let result = work(index);
+                    if io::stderr().is_terminal() {
+                        eprint!("\r{index} of {count} \r");
+                    }
                     done.lock()
                         .unwrap_or_else(PoisonError::into_inner)
                         .push((index, result));

@@ -5,10 +5,10 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
 use super::{clock::whole_millis, scenario::Scenario, server::weather::Fate};
 
-/// When so many workers have so many requests done, and how many were done in each second.
+/// When each of so many requests is done, with so many workers.
 ///
-/// Each request is sent as early as its worker is free and the server admits it. Latency and failures are
-/// drawn as the server draws them, from a stream of its own.
+/// Each request is sent as early as its worker is free and the server admits it; those that could arrive
+/// first go first. Latency and failures are drawn as the server draws them.
 pub fn done_times(
     scenario: &Scenario,
     workers: usize,
@@ -17,46 +17,44 @@ pub fn done_times(
 ) -> Vec<Duration> {
     let settings = &scenario.settings;
     let (mut weather, mut rng) = (settings.weather.clone(), fastrand::Rng::with_seed(seed));
-    let mut free: BinaryHeap<Reverse<Duration>> =
-        (0..workers).map(|_| Reverse(Duration::ZERO)).collect();
+    // When the next request of each worker may reach the server, and how long its answer takes.
+    let mut arrivals = BinaryHeap::with_capacity(workers);
+    for _ in 0..workers {
+        let (there, back) = settings.latency.draw(&mut rng);
+        arrivals.push(Reverse((there, back)));
+    }
     // When the places of those that are being processed come back.
     let mut releases = BinaryHeap::new();
     let mut done = Vec::with_capacity(requests);
     let mut now = Duration::ZERO;
 
     while done.len() < requests {
-        let Some(Reverse(worker)) = free.pop() else {
+        let Some(Reverse((arrival, back))) = arrivals.pop() else {
             break;
         };
-        let (there, back) = settings.latency.draw(&mut rng);
-        now = now.max(worker + there);
-        let fate = loop {
-            while let Some(Reverse(at)) = releases.peek().copied().filter(|Reverse(at)| *at <= now)
+        now = now.max(arrival);
+        let (after, fails) = loop {
+            while let Some(Reverse(at)) = releases.peek().copied()
+                && at <= now
             {
-                now = now.max(at);
                 releases.pop();
                 weather.quota().release();
             }
-            match weather.next_admission(now) {
-                Some(at) if at <= now => break weather.fate(now, &mut rng),
-                Some(at) => now = whole_millis(at),
-                None => match releases.peek() {
-                    Some(Reverse(at)) => now = *at,
-                    None => now += Duration::from_millis(1),
+            now = match weather.next_admission(now) {
+                Some(at) if at <= now => match weather.fate(now, &mut rng) {
+                    Fate::Processed { after, fails } => break (after, fails),
+                    _ => now + TICK,
                 },
-            }
+                Some(at) => whole_millis(at),
+                None => releases.peek().map_or(now + TICK, |Reverse(at)| *at),
+            };
         };
-        let Fate::Processed { after, fails } = fate else {
-            // The quota said that it would admit it, so a millisecond later it does.
-            now += Duration::from_millis(1);
-            free.push(Reverse(worker));
-            continue;
-        };
-        let answered = now + after + back;
+        let answered = whole_millis(now + after + back);
         releases.push(Reverse(answered));
-        free.push(Reverse(answered));
+        let (there, back) = settings.latency.draw(&mut rng);
+        arrivals.push(Reverse((answered + there, back)));
         if !fails {
-            done.push(whole_millis(answered));
+            done.push(answered);
         }
     }
     done.sort_unstable();
@@ -68,3 +66,6 @@ pub fn makespan(scenario: &Scenario, workers: usize, requests: usize, seed: u64)
     let done = done_times(scenario, workers, requests, seed);
     done.last().copied().unwrap_or_default()
 }
+
+/// The grain of the clock.
+const TICK: Duration = Duration::from_millis(1);

@@ -33,7 +33,7 @@ pub enum Group {
 
 impl Scenario {
     /// A server that tells the exact time, rounded up, and answers within 50 ms.
-    fn new(group: Group, name: &str, quota: Quota) -> Self {
+    pub fn new(group: Group, name: &str, quota: Quota) -> Self {
         let settings = Settings {
             weather: Weather::fair(quota),
             hint: Hint::Exact,
@@ -48,22 +48,22 @@ impl Scenario {
         }
     }
 
-    fn hint(mut self, hint: Hint) -> Self {
+    pub fn hint(mut self, hint: Hint) -> Self {
         self.settings.hint = hint;
         self
     }
 
-    fn fields(mut self, fields: Fields) -> Self {
+    pub fn fields(mut self, fields: Fields) -> Self {
         self.settings.fields = fields;
         self
     }
 
-    fn weather(mut self, change: impl FnOnce(Weather) -> Weather) -> Self {
+    pub fn weather(mut self, change: impl FnOnce(Weather) -> Weather) -> Self {
         self.settings.weather = change(self.settings.weather);
         self
     }
 
-    fn processes(mut self, processes: usize) -> Self {
+    pub fn processes(mut self, processes: usize) -> Self {
         self.processes = processes;
         self
     }
@@ -182,6 +182,12 @@ fn harder() -> Vec<Scenario> {
                 .then_times(10 * SECOND, 0.25)
                 .then_times(70 * SECOND, 1.0)
         }),
+        new(
+            "bucket 50/s, burst 50, down for 30 s, always 5 s",
+            bucket(50, 50),
+        )
+        .hint(Hint::Constant { seconds: 5 })
+        .weather(|weather| weather.down_between(10 * SECOND, 40 * SECOND)),
         // Latency and failures.
         new("bucket 20/s, burst 20, latency varies", bucket(20, 20)).latency(VARYING),
         new(

@@ -38,6 +38,37 @@ pub fn runs(rows: &[Row<'_>]) -> String {
     text
 }
 
+/// One line for each second of each run.
+pub fn series(rows: &[Row<'_>]) -> String {
+    let mut text = "scenario,latency,workers,client,second,sent,refused,done\n".to_owned();
+    for row in rows {
+        let figures = &row.figures;
+        let series = [
+            &figures.sent_per_second,
+            &figures.refused_per_second,
+            &figures.done_per_second,
+        ];
+        let end = series
+            .iter()
+            .map(|series| series.counts().len())
+            .max()
+            .unwrap_or_default();
+        for second in 0..end {
+            let [sent, refused, done] = series.map(|series| series.between(second, second + 1));
+            // Writing to a string does not fail.
+            let _ = writeln!(
+                text,
+                "\"{}\",\"{}\",{},\"{}\",{second},{sent},{refused},{done}",
+                row.scenario.name,
+                row.latency(),
+                row.workers,
+                row.client,
+            );
+        }
+    }
+    text
+}
+
 /// # Errors
 /// The file cannot be written.
 pub fn write(folder: &Path, name: &str, text: &str) -> io::Result<()> {

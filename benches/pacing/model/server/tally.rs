@@ -88,7 +88,7 @@ impl PerSecond {
     /// How many in these seconds.
     pub fn between(&self, from: usize, to: usize) -> u64 {
         let to = to.min(self.0.len());
-        let counts = self.0.get(from..to).unwrap_or_default();
+        let counts = self.0.get(from.min(to)..to).unwrap_or_default();
         counts.iter().map(|count| u64::from(*count)).sum()
     }
 }
