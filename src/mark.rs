@@ -21,6 +21,7 @@
 //! | [`NoToken`] | caller | token | no token is attached |
 //! | [`LimitKey`] | caller | rate limit | whose cool-down holds it, instead of its origin's |
 //! | [`Tenant`] | caller | rate limit | one cool-down per tenant and origin |
+//! | [`Priority`] | caller | rate limit | goes before others that wait for the same limit |
 //! | [`ResendCount`] | both layers | layers below | how often it was sent before |
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -112,6 +113,14 @@ impl Tenant {
         &self.0
     }
 }
+
+/// Which of the requests that wait for one limit goes first: the highest, and among equals the first to
+/// come. 0 without this mark.
+///
+/// For the one request that somebody is waiting for, among ten thousand of a job. Those with a lower
+/// priority wait as long as there are any with a higher one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Priority(pub i8);
 
 /// How often this request has been sent before, for whatever reason; absent on the first attempt.
 ///

@@ -137,17 +137,22 @@ pub fn exhausted_for(
     now: SystemTime,
 ) -> Option<Duration> {
     let limits = rate_limit(headers).into_iter();
-    let spent = limits.filter(|limit| limit.remaining == 0);
-    let older = legacy.iter().map(|fields| fields.reset(headers, now));
-    let resets = spent.map(|limit| limit.reset).chain(older).flatten();
+    let older = legacy
+        .iter()
+        .filter_map(|fields| fields.limit(headers, now));
+    let resets = limits.chain(older).filter(|limit| limit.remaining == 0);
+    let resets = resets.filter_map(|limit| limit.reset);
     resets.filter(|reset| !reset.is_zero()).max()
 }
 
 impl LegacyFields {
-    /// When the limit resets, if nothing is left of it.
-    fn reset(&self, headers: &HeaderMap, now: SystemTime) -> Option<Duration> {
+    /// What these fields say is left, if they say when there is more.
+    ///
+    /// Where a server has several limits in one field, the one with the least left counts, and the
+    /// longest reset.
+    pub fn limit(&self, headers: &HeaderMap, now: SystemTime) -> Option<RateLimit> {
         let (remaining, reset, unit) = match self {
-            Self::Draft07 => return draft_07_reset(headers),
+            Self::Draft07 => return draft_07_limit(headers),
             Self::Draft06 => (&REMAINING, &RESET, ResetUnit::Seconds),
             Self::XRateLimit => (&X_REMAINING, &X_RESET, ResetUnit::Seconds),
             Self::Custom {
@@ -156,12 +161,18 @@ impl LegacyFields {
                 unit,
             } => (remaining, reset, *unit),
         };
-        if !members(headers, remaining).any(is_zero) {
-            return None;
-        }
+        let left = members(headers, remaining).filter_map(whole_number).min()?;
         let server_now = server_time(headers, now);
         let delays = members(headers, reset).filter_map(|number| unit.delay(number));
-        delays.map(|delay| delay_or_until(delay, server_now)).max()
+        let reset = delays
+            .map(|delay| delay_or_until(delay, server_now))
+            .max()?;
+        Some(RateLimit {
+            policy: remaining.as_str().to_owned(),
+            remaining: left,
+            reset: Some(reset),
+            partition_key: None,
+        })
     }
 }
 
@@ -208,16 +219,18 @@ fn read_policy(item: &Item) -> Option<RateLimitPolicy> {
     })
 }
 
-fn draft_07_reset(headers: &HeaderMap) -> Option<Duration> {
+fn draft_07_limit(headers: &HeaderMap) -> Option<RateLimit> {
     let field: Dictionary = structured(headers, "ratelimit")?;
     let value = |key| match field.get(key) {
         Some(ListEntry::Item(item)) => Some(&item.bare_item),
         _ => None,
     };
-    if count(value("remaining")?)? > 0 {
-        return None;
-    }
-    seconds(value("reset")?)
+    Some(RateLimit {
+        policy: "ratelimit".to_owned(),
+        remaining: count(value("remaining")?)?,
+        reset: Some(seconds(value("reset")?)?),
+        partition_key: None,
+    })
 }
 
 fn items(headers: &HeaderMap, name: &str) -> Vec<Item> {
@@ -283,12 +296,19 @@ fn members<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item 
     members.filter_map(|member| member.split(';').next())
 }
 
-/// Not enough left for one call: `0`, or `0.0` where a vendor counts in decimals.
-fn is_zero(number: &str) -> bool {
+/// How many calls are left: what is left of one, where a vendor counts in decimals, is none.
+fn whole_number(number: &str) -> Option<u64> {
     let (whole, fraction) = number.trim().split_once('.').unwrap_or((number.trim(), ""));
-    !whole.is_empty()
-        && whole.bytes().all(|digit| digit == b'0')
-        && fraction.bytes().all(|digit| digit.is_ascii_digit())
+    if whole.is_empty()
+        || !whole
+            .bytes()
+            .chain(fraction.bytes())
+            .all(|b| b.is_ascii_digit())
+    {
+        return None;
+    }
+    // Nothing but digits: it can only fail by being too large.
+    Some(whole.parse().unwrap_or(u64::MAX))
 }
 
 static REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");

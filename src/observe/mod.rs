@@ -7,6 +7,7 @@ use tracing::{debug, info, trace, warn};
 use crate::{
     mark::LimitKey,
     outcome::Stopped,
+    rate_limit_retry::Pause,
     token::{Cause, TokenError},
 };
 
@@ -28,12 +29,12 @@ pub(crate) enum Event<'a> {
     TokenRefused { generation: u64 },
     /// A refused request is sent again with this token.
     TokenReplay { generation: u64 },
-    /// A server asked for a pause.
-    Closed { key: &'a LimitKey, pause: Duration },
-    /// A request waits for its limit key to open.
-    Held { key: &'a LimitKey, pause: Duration },
+    /// A limit refused a request.
+    Refused { key: &'a LimitKey, pause: Pause },
+    /// A request waits for its turn.
+    Held { key: &'a LimitKey },
     /// A request is to be sent again.
-    Retrying { resends: u32, pause: Duration },
+    Retrying { resends: u32 },
     /// A request is not sent again, though it failed.
     Stopped { reason: Stopped },
 }
@@ -49,11 +50,9 @@ pub(crate) fn emit(event: &Event<'_>) {
         Event::RenewalFailed { error } => warn!(%error, kind = ?error.kind(), "no token"),
         Event::TokenRefused { generation } => debug!(generation, "the server refused the token"),
         Event::TokenReplay { generation } => debug!(generation, "replaying with a token"),
-        Event::Closed { key, pause } => debug!(?key, ?pause, "the server asks for a pause"),
-        Event::Held { key, pause } => trace!(?key, ?pause, "waiting for the limit to open"),
-        Event::Retrying { resends, pause } => {
-            debug!(resends, ?pause, "sending again after a pause")
-        }
+        Event::Refused { key, pause } => debug!(?key, ?pause, "refused by a limit"),
+        Event::Held { key } => trace!(?key, "waiting for its turn"),
+        Event::Retrying { resends } => debug!(resends, "to be sent again"),
         Event::Stopped { reason } => debug!(?reason, "not sending again"),
     }
 }

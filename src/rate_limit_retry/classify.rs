@@ -26,7 +26,7 @@ use tower::load_shed::error::Overloaded;
 use super::{RateLimited, transport};
 use crate::{
     causes,
-    header::{LegacyFields, exhausted_for, retry_after},
+    header::{LegacyFields, RateLimit, exhausted_for, rate_limit, retry_after},
     origin::MissingOrigin,
     token::TokenError,
 };
@@ -65,6 +65,13 @@ pub trait Classify: Send + Sync + 'static {
     ///
     /// `now` is the wall-clock time, for dates in headers.
     fn response(&self, parts: &response::Parts, now: SystemTime) -> Class;
+
+    /// What a response says is left of its limits, refused or not. By default what `RateLimit` says.
+    ///
+    /// No more than that is sent before the reset.
+    fn limits(&self, parts: &response::Parts, now: SystemTime) -> Vec<RateLimit> {
+        Standard::new().limits(parts, now)
+    }
 
     /// What an error of the inner service means.
     fn error(&self, error: &(dyn Error + 'static)) -> Class {
@@ -125,6 +132,13 @@ impl Classify for Standard {
             StatusCode::MISDIRECTED_REQUEST | StatusCode::TOO_EARLY => Class::Misdirected,
             _ => Class::Done,
         }
+    }
+
+    fn limits(&self, parts: &response::Parts, now: SystemTime) -> Vec<RateLimit> {
+        let told = rate_limit(&parts.headers).into_iter();
+        let older = self.legacy.iter();
+        told.chain(older.filter_map(|fields| fields.limit(&parts.headers, now)))
+            .collect()
     }
 
     fn error(&self, error: &(dyn Error + 'static)) -> Class {
@@ -192,5 +206,9 @@ where
 {
     fn response(&self, parts: &response::Parts, now: SystemTime) -> Class {
         (self.classify)(parts, self.standard.response(parts, now))
+    }
+
+    fn limits(&self, parts: &response::Parts, now: SystemTime) -> Vec<RateLimit> {
+        self.standard.limits(parts, now)
     }
 }

@@ -17,13 +17,14 @@ use tower::{BoxError, Service};
 use super::{
     attempts::{Attempts, Traits},
     classify::Class,
-    error::RateLimited,
+    error::{RateLimited, Reason},
     layer::Settings,
-    pacer::Admission,
+    pacer::{Ask, Entry, Pause, Permit, Place, Waiting},
 };
 use crate::{
     drain::Drain,
-    mark::{Deadline, LimitKey, NoRetry, ResendCount},
+    header::rate_limit_policy,
+    mark::{Deadline, LimitKey, NoRetry, Priority, ResendCount},
     observe::{self, Event},
     outcome::{Outcome, Stopped},
     ready,
@@ -34,7 +35,8 @@ use crate::{
 pin_project! {
     /// The future of [`RateLimitRetry`](super::RateLimitRetry).
     ///
-    /// Dropped at any time, it leaves nothing behind but the cool-downs that it has learned of.
+    /// Dropped at any time, it leaves nothing behind but what it has learned of the limits, and its place
+    /// to the next.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, B, R>
     where
@@ -56,8 +58,8 @@ pin_project! {
     enum State<F, R> {
         // Not polled yet.
         Starting,
-        // The limit key is closed: nothing is sent before the server's time.
-        Holding { until: Pin<Box<Sleep>>, since: Instant },
+        // In the queue of its limit. What came back before is read to its end meanwhile.
+        Holding { waiting: Box<Waiting>, #[pin] drain: Option<Drain<R>> },
         // Waiting for the inner service.
         Readying,
         // Sent.
@@ -75,6 +77,10 @@ struct Progress {
     attempts: Option<Box<Attempts>>,
     /// The limit key, once it has been needed.
     key: Option<LimitKey>,
+    /// Its turn, while it has one.
+    permit: Option<Box<Permit>>,
+    /// Where it stood in the queue.
+    place: Option<Place>,
     /// Why no copy was kept, if there could have been one.
     sent_once: Option<Stopped>,
     outcome: Outcome,
@@ -113,14 +119,23 @@ where
                 StateProj::Starting => {
                     this.settings.budget.deposit();
                     this.progress
-                        .send_or_hold(this.settings, this.request, this.service)?
+                        .send_or_hold(this.settings, this.request, this.service, cx)?
                 }
 
-                // Holding => Holding | Readying | done
-                StateProj::Holding { until, since } => {
-                    ready!(until.as_mut().poll(cx));
-                    this.progress.outcome.waited += time::now() - *since;
-                    this.progress.hold_or_ready(this.settings, this.request)?
+                // Holding => Readying | done
+                StateProj::Holding { waiting, mut drain } => {
+                    if let Some(reading) = drain.as_mut().as_pin_mut()
+                        && reading.poll(cx).is_ready()
+                    {
+                        drain.set(None);
+                    }
+                    if drain.is_some() {
+                        return Poll::Pending;
+                    }
+                    let turn = ready!(waiting.poll_turn(cx));
+                    this.progress.outcome.waited += waiting.waited(time::now());
+                    this.progress.permit = Some(turn?);
+                    State::Readying
                 }
 
                 // Readying => Calling | Holding | done
@@ -128,10 +143,10 @@ where
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
                     // Becoming ready may have taken long: the limit may have closed meanwhile.
                     this.progress
-                        .send_or_hold(this.settings, this.request, this.service)?
+                        .send_or_hold(this.settings, this.request, this.service, cx)?
                 }
 
-                // Calling => Pausing | done
+                // Calling => Pausing | Holding | done
                 StateProj::Calling { response } => {
                     let result = ready!(response.poll(cx)).map_err(Into::into);
                     // The call is over: let go of what its future holds, a permit perhaps.
@@ -140,8 +155,13 @@ where
                         Ok(response) => {
                             let (parts, body) = response.into_parts();
                             let answer = Answer::read(&parts, this.settings);
-                            match this.progress.after(answer, this.settings, this.request) {
+                            this.progress.listen(&parts, this.settings, this.request);
+                            match this.progress.after(answer, this.settings, this.request, cx) {
                                 Next::Pause(pause) => State::pausing(pause, Some(Drain::new(body))),
+                                Next::Hold(waiting) => State::Holding {
+                                    waiting,
+                                    drain: Some(Drain::new(body)),
+                                },
                                 Next::Return => {
                                     let mut response = Response::from_parts(parts, body);
                                     mem::take(&mut this.progress.outcome).tell(&mut response);
@@ -151,15 +171,19 @@ where
                         }
                         Err(error) => {
                             let answer = Answer::lost(&*error, this.settings);
-                            match this.progress.after(answer, this.settings, this.request) {
+                            match this.progress.after(answer, this.settings, this.request, cx) {
                                 Next::Pause(pause) => State::pausing(pause, None),
+                                Next::Hold(waiting) => State::Holding {
+                                    waiting,
+                                    drain: None,
+                                },
                                 Next::Return => return Poll::Ready(Err(error)),
                             }
                         }
                     }
                 }
 
-                // Pausing => Holding | Readying | done
+                // Pausing => Readying
                 StateProj::Pausing {
                     until,
                     since,
@@ -176,7 +200,7 @@ where
                     }
                     ready!(paused);
                     this.progress.outcome.waited += time::now() - *since;
-                    this.progress.hold_or_ready(this.settings, this.request)?
+                    State::Readying
                 }
 
                 StateProj::Done => panic!("`ResponseFuture` polled after completion"),
@@ -187,13 +211,6 @@ where
 }
 
 impl<F, R> State<F, R> {
-    fn holding(until: Instant) -> Self {
-        State::Holding {
-            until: Box::pin(sleep_until(until)),
-            since: time::now(),
-        }
-    }
-
     fn pausing(pause: Duration, drain: Option<Drain<R>>) -> Self {
         let since = time::now();
         State::Pausing {
@@ -247,72 +264,75 @@ impl Answer {
 
 enum Next {
     Pause(Duration),
+    Hold(Box<Waiting>),
     Return,
 }
 
 impl Progress {
-    /// Until when a closed limit holds the request back, if one does.
-    fn held_until<B>(
+    /// Calls a service that is ready, unless it is not this request's turn; then readiness is given
+    /// back.
+    fn send_or_hold<S, B, R>(
+        &mut self,
+        settings: &Settings,
+        request: &mut Option<Request<B>>,
+        service: &mut S,
+        cx: &Context<'_>,
+    ) -> Result<State<S::Future, R>, RateLimited>
+    where
+        S: Service<Request<B>> + Clone,
+        B: ReplayBody,
+    {
+        Ok(match self.enter(settings, request, cx)? {
+            None => State::Calling {
+                response: service.call(self.take(settings, request)),
+            },
+            Some(waiting) => {
+                ready::release(service);
+                State::Holding {
+                    waiting,
+                    drain: None,
+                }
+            }
+        })
+    }
+
+    /// Asks for a turn, if there is anything to ask and it has none yet.
+    fn enter<B>(
         &mut self,
         settings: &Settings,
         request: &Option<Request<B>>,
-    ) -> Result<Option<Instant>, RateLimited> {
+        cx: &Context<'_>,
+    ) -> Result<Option<Box<Waiting>>, RateLimited> {
         if settings.pacer.is_open() {
             return Ok(None);
         }
         let Some(request) = request else {
             return Ok(None);
         };
-        let key = self.key.get_or_insert_with(|| settings.key_of(request));
         let now = time::now();
-        let Admission::Wait(until) = settings.pacer.admit(key, now) else {
-            return Ok(None);
-        };
-        let deadline = request
-            .extensions()
-            .get::<Deadline>()
-            .map(|deadline| deadline.instant());
-        if let Some(deadline) = deadline.filter(|deadline| *deadline < until) {
-            return Err(RateLimited::new(key.clone(), until, deadline));
-        }
-        observe::emit(&Event::Held {
-            key,
-            pause: until - now,
-        });
-        Ok(Some(until))
-    }
-
-    /// Calls a service that is ready, unless the limit is closed; then readiness is given back.
-    fn send_or_hold<S, B, R>(
-        &mut self,
-        settings: &Settings,
-        request: &mut Option<Request<B>>,
-        service: &mut S,
-    ) -> Result<State<S::Future, R>, RateLimited>
-    where
-        S: Service<Request<B>> + Clone,
-        B: ReplayBody,
-    {
-        Ok(match self.held_until(settings, request)? {
-            None => State::Calling {
-                response: service.call(self.take(settings, request)),
-            },
-            Some(until) => {
-                ready::release(service);
-                State::holding(until)
+        let key = self.key.get_or_insert_with(|| settings.key_of(request));
+        let ask = ask(request, cx);
+        let waiting = match self.permit.take() {
+            Some(permit) if permit.is_good(now) => {
+                self.permit = Some(permit);
+                return Ok(None);
             }
-        })
-    }
-
-    fn hold_or_ready<B, F, R>(
-        &mut self,
-        settings: &Settings,
-        request: &Option<Request<B>>,
-    ) -> Result<State<F, R>, RateLimited> {
-        Ok(match self.held_until(settings, request)? {
-            None => State::Readying,
-            Some(until) => State::holding(until),
-        })
+            // Its limit has closed since: back to where it was.
+            Some(permit) => {
+                let place = permit.place();
+                drop(permit);
+                settings.pacer.enter_again(key, Some(place), ask, now)?
+            }
+            None => match settings.pacer.enter(key, ask, now)? {
+                Entry::Go(permit) => {
+                    self.permit = permit;
+                    return Ok(None);
+                }
+                Entry::Wait(waiting) => waiting,
+            },
+        };
+        observe::emit(&Event::Held { key });
+        Ok(Some(waiting))
     }
 
     /// Takes the request to send it, and leaves a copy if it may have to be sent again.
@@ -341,19 +361,50 @@ impl Progress {
         request
     }
 
+    /// Tells the pacer what the answer says of what is left of a limit.
+    fn listen<B>(
+        &mut self,
+        parts: &response::Parts,
+        settings: &Settings,
+        copy: &Option<Request<B>>,
+    ) {
+        if settings.pacer.is_off() {
+            return;
+        }
+        let limits = settings.classify.limits(parts, time::wall());
+        if limits.is_empty() {
+            return;
+        }
+        let now = time::now();
+        match (&self.permit, copy) {
+            (Some(permit), _) => permit.told(&limits, &rate_limit_policy(&parts.headers), now),
+            // It was sent unseen; those that follow will not be.
+            (None, Some(copy)) => {
+                let key = self.key.get_or_insert_with(|| settings.key_of(copy));
+                settings.pacer.watch(key, now);
+            }
+            (None, None) => {}
+        }
+    }
+
     /// Decides, on what came back, between sending the request again and returning the answer.
     fn after<B>(
         &mut self,
         answer: Answer,
         settings: &Settings,
         copy: &mut Option<Request<B>>,
+        cx: &Context<'_>,
     ) -> Next {
         let Answer {
             class,
             surely_did_not_run,
             below,
         } = answer;
+        let permit = self.permit.take();
         if class == Class::Done {
+            if let Some(permit) = permit {
+                permit.let_through(time::now());
+            }
             return Next::Return;
         }
         if matches!(class, Class::Refused { .. }) {
@@ -369,29 +420,44 @@ impl Progress {
                 self.attempts
                     .get_or_insert_with(|| Box::new(Attempts::new(limits)))
                     .next(class, &traits, limits, &*settings.budget, now)
-                    .map(|pause| (copy, pause))
             }
             None => Err(self.sent_once.unwrap_or(match class {
                 Class::Refused { .. } => Stopped::MaxRefusals,
                 _ => Stopped::MaxRetries,
             })),
         };
-        let pause = verdict.as_ref().ok().map(|(_, pause)| *pause);
-        self.close(settings, pause_for_all(class, pause), now);
+        self.report(permit, class, verdict.as_ref().ok().copied(), settings, now);
 
-        match verdict {
-            Ok((copy, pause)) => {
+        let next = verdict.and_then(|pause| match (class, copy.as_ref()) {
+            // Not by itself, but in the order of all.
+            (Class::Refused { .. }, Some(copy)) if !settings.pacer.is_off() => {
+                let key = self.key.get_or_insert_with(|| settings.key_of(copy));
+                let waiting = settings
+                    .pacer
+                    .enter_again(key, self.place, ask(copy, cx), now);
+                match waiting {
+                    Ok(waiting) => Ok(Next::Hold(waiting)),
+                    Err(error) if error.reason() == Reason::Spent => Err(Stopped::MaxWait {
+                        hint: error.retry_after(),
+                    }),
+                    Err(_) => Err(Stopped::Deadline),
+                }
+            }
+            _ => Ok(Next::Pause(pause)),
+        });
+        match (next, copy) {
+            (Ok(next), Some(copy)) => {
                 let resends = below.resends.saturating_add(1);
                 count_resends(copy, resends);
                 self.outcome.add(below);
                 self.outcome.resends += 1;
                 observe::emit(&Event::Retrying {
                     resends: self.outcome.resends,
-                    pause,
                 });
-                Next::Pause(pause)
+                next
             }
-            Err(reason) => {
+            (Ok(_), None) => Next::Return,
+            (Err(reason), _) => {
                 observe::emit(&Event::Stopped { reason });
                 self.outcome.stopped = Some(reason);
                 Next::Return
@@ -399,23 +465,52 @@ impl Progress {
         }
     }
 
-    /// Holds back everybody with this key, as the server asked.
-    fn close(&self, settings: &Settings, pause: Option<Duration>, now: Instant) {
-        if let (Some(key), Some(pause)) = (&self.key, pause)
-            && pause <= settings.limits.max_wait
+    /// Tells the pacer what came of the request.
+    fn report(
+        &mut self,
+        permit: Option<Box<Permit>>,
+        class: Class,
+        own_pause: Option<Duration>,
+        settings: &Settings,
+        now: Instant,
+    ) {
+        self.place = permit.as_ref().map(|permit| permit.place());
+        let Some(key) = &self.key else { return };
+        let (pacer, longest_wait) = (&settings.pacer, settings.limits.max_wait);
+        let pause = match class {
+            // A server that is down and says for how long has a limit like any other.
+            Class::Refused { wait: Some(hint) } | Class::Transient { wait: Some(hint) } => {
+                Pause::Hint(hint)
+            }
+            Class::Refused { wait: None } => Pause::Guess(own_pause.unwrap_or_default()),
+            Class::Done | Class::Transient { wait: None } => {
+                if let Some(permit) = permit {
+                    permit.let_through(now);
+                }
+                return;
+            }
+            // What was not processed tells nothing of a limit: its permit is dropped.
+            Class::NotProcessed | Class::Misdirected => return,
+        };
+        observe::emit(&Event::Refused { key, pause });
+        match permit {
+            Some(permit) => permit.refused(pause, now),
+            None => pacer.refused_unseen(key, pause, now),
+        }
+        if let Pause::Hint(hint) = pause
+            && hint > longest_wait
         {
-            observe::emit(&Event::Closed { key, pause });
-            settings.pacer.close(key.clone(), pause, now);
+            pacer.spent(key, hint, longest_wait, now);
         }
     }
 }
 
-/// The pause that an answer asks of everybody with this key, and not of this request alone.
-fn pause_for_all(class: Class, own: Option<Duration>) -> Option<Duration> {
-    match class {
-        Class::Refused { wait: Some(hint) } | Class::Transient { wait: Some(hint) } => Some(hint),
-        Class::Refused { wait: None } => own,
-        _ => None,
+fn ask<'a, B>(request: &Request<B>, cx: &'a Context<'_>) -> Ask<'a> {
+    let marks = request.extensions();
+    Ask {
+        priority: marks.get::<Priority>().map_or(0, |priority| priority.0),
+        deadline: marks.get::<Deadline>().map(|deadline| deadline.instant()),
+        waker: cx.waker(),
     }
 }
 

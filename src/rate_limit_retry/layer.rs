@@ -72,7 +72,7 @@ impl RateLimitRetryLayer {
             budget: Arc::new(RetryBudget::new()),
             retry_unsafe_on: Vec::new(),
             key: None,
-            pacer: Arc::default(),
+            pacer: Arc::new(Pacer::new()),
         };
         Self {
             settings: Arc::new(settings),
@@ -151,6 +151,15 @@ impl RateLimitRetryLayer {
         key: impl Fn(&RequestHead<'_>) -> LimitKey + Send + Sync + 'static,
     ) -> Self {
         self.edit().key = Some(Arc::new(key));
+        self
+    }
+
+    /// Holds requests back so that they are not refused: [`Pacer::new`] by default, which learns the
+    /// limits as they show themselves.
+    ///
+    /// Taken as `Arc<Pacer>`, it can be looked at later, and shared by layers that call one server.
+    pub fn pacer(mut self, pacer: impl Into<Arc<Pacer>>) -> Self {
+        self.edit().pacer = pacer.into();
         self
     }
 

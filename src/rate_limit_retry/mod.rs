@@ -95,9 +95,11 @@ mod pacer;
 mod service;
 mod transport;
 
+pub(crate) use self::pacer::Pause;
 pub use self::{
-    error::RateLimited,
+    error::{RateLimited, Reason},
     future::ResponseFuture,
     layer::{RateLimitRetryLayer, RequestHead},
+    pacer::{LimitSnapshot, Pacer, Quota},
     service::RateLimitRetry,
 };

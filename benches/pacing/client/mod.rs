@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Empty;
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
-use tower_outbound::rate_limit_retry::RateLimitRetryLayer;
+use tower_outbound::rate_limit_retry::{Pacer, RateLimitRetryLayer};
 
 pub use self::policy::full_jitter;
 use self::{
@@ -48,6 +48,9 @@ pub fn all() -> Vec<Client> {
         Client::model("AWS adaptive", Adaptive::new),
         // A variant of the layer is one line.
         Client::ours("this crate", RateLimitRetryLayer::new),
+        Client::ours("this crate, gentle", || {
+            RateLimitRetryLayer::new().pacer(Pacer::new().gentle_start(8))
+        }),
     ]
 }
 

@@ -1,0 +1,216 @@
+//! What a limit let through since it last refused, and which limits would have done just that.
+
+use tokio::time::Instant;
+
+/// The requests let through between two refusals, thinned to a few dozen points.
+///
+/// At both ends the server's bucket is empty. So each bucket size has one rate at which a bucket
+/// that starts empty, and is drawn on at these times, is empty again at the end: see
+/// [`rate`](Trail::rate).
+#[derive(Debug)]
+pub(super) struct History {
+    /// When the refusal was sent that it begins with.
+    from: Instant,
+    /// When that refusal was heard of.
+    heard: Instant,
+    /// Requests that were under way then, and were let through.
+    under_way: u64,
+    /// How many requests had been sent when; every `stride`th.
+    points: Vec<(Instant, u64)>,
+    stride: u64,
+}
+
+impl History {
+    pub(super) fn new(from: Instant, heard: Instant) -> Self {
+        Self {
+            from,
+            heard,
+            under_way: 0,
+            points: Vec::new(),
+            stride: 1,
+        }
+    }
+
+    pub(super) fn from(&self) -> Instant {
+        self.from
+    }
+
+    /// A request that was sent before the refusal was heard of has been let through.
+    pub(super) fn let_through_late(&mut self, sent_at: Instant) {
+        if sent_at > self.from {
+            self.under_way += 1;
+        }
+    }
+
+    /// The `count`th request since the limit opened is sent; the 0th is the opening itself.
+    pub(super) fn sent(&mut self, count: u64, now: Instant) {
+        if !count.is_multiple_of(self.stride) {
+            return;
+        }
+        self.points.push((now, count));
+        if self.points.len() >= MOST_POINTS {
+            self.stride *= 2;
+            let stride = self.stride;
+            self.points
+                .retain(|(_, count)| count.is_multiple_of(stride));
+        }
+    }
+
+    /// What was let through until the request was sent that is refused now, with `count` before it.
+    ///
+    /// `earlier` moves the beginning: where it is only known when the first refusal was heard of.
+    pub(super) fn until(&self, refused_sent_at: Instant, count: u64, earlier: f64) -> Trail {
+        let mut steps = Vec::with_capacity(self.points.len() + 2);
+        let (mut at, mut seen) = (self.from, 0);
+        let before = [(self.heard, 0)];
+        let points = before.iter().chain(&self.points);
+        let points = points.filter(|(_, sent)| *sent <= count);
+        for &(point, sent) in points.chain([&(refused_sent_at, count)]) {
+            steps.push(Step {
+                seconds: point.saturating_duration_since(at).as_secs_f64(),
+                requests: (sent - seen) as f64,
+            });
+            (at, seen) = (point.max(at), sent);
+        }
+        if let Some(first) = steps.first_mut() {
+            first.seconds += earlier;
+            first.requests += self.under_way as f64;
+        }
+        Trail(steps)
+    }
+}
+
+/// So many requests within so much time.
+#[derive(Clone, Copy, Debug)]
+struct Step {
+    seconds: f64,
+    requests: f64,
+}
+
+/// A stretch of time that begins and ends with a refusal.
+#[derive(Debug)]
+pub(super) struct Trail(Vec<Step>);
+
+impl Trail {
+    pub(super) fn requests(&self) -> f64 {
+        self.0.iter().map(|step| step.requests).sum()
+    }
+
+    pub(super) fn seconds(&self) -> f64 {
+        self.0.iter().map(|step| step.seconds).sum()
+    }
+
+    /// The rate, in requests a second, of a bucket of this size that ends empty; at most `most`.
+    ///
+    /// With a bucket that never overflows, that is requests over time. The smaller the bucket, the
+    /// more of the time it was full and gained nothing, and the higher the rate.
+    pub(super) fn rate(&self, burst: f64, most: f64) -> f64 {
+        let (mut low, mut high) = (LEAST_RATE, most.max(LEAST_RATE));
+        if self.left_over(high, burst) < EMPTY {
+            return high;
+        }
+        for _ in 0..BISECTIONS {
+            let middle = (low * high).sqrt();
+            if self.left_over(middle, burst) < EMPTY {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    /// What is left at the end in a bucket of this rate and size, after what was let through.
+    fn left_over(&self, rate: f64, burst: f64) -> f64 {
+        // What counts is the level after a request was paid for.
+        let full = (burst - 1.0).max(0.0);
+        self.0.iter().fold(0.0, |level: f64, step| {
+            (level + rate * step.seconds - step.requests).min(full)
+        })
+    }
+
+    /// The most that was let through beyond what this rate gives.
+    pub(super) fn burst(&self, rate: f64) -> f64 {
+        let mut run: f64 = 0.0;
+        let runs = self.0.iter().map(|step| {
+            run = (run + step.requests - rate * step.seconds).max(0.0);
+            run
+        });
+        runs.fold(0.0, f64::max)
+    }
+}
+
+/// Enough to see a burst and a slope, and half a page of memory.
+const MOST_POINTS: usize = 64;
+/// Halvings of the logarithm: far below what the counts can tell.
+const BISECTIONS: u32 = 40;
+/// One request in three hours.
+const LEAST_RATE: f64 = 1e-4;
+/// A bucket that refuses is a little below empty, by part of a request.
+const EMPTY: f64 = -0.1;
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::time;
+
+    /// A history of requests that were sent at these milliseconds after the opening at 1 s.
+    fn trail(sent: impl IntoIterator<Item = u64>, refused: u64) -> Trail {
+        let start = time::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(at(0), at(0));
+        history.sent(0, at(1000));
+        let mut count = 0;
+        for millis in sent {
+            count += 1;
+            history.sent(count, at(1000 + millis));
+        }
+        history.until(at(1000 + refused), count, 0.0)
+    }
+
+    #[test]
+    fn with_an_endless_bucket_the_rate_is_requests_over_time() {
+        let trail = trail((0..100).map(|n| n * 40), 4000);
+        assert!((trail.rate(f64::INFINITY, 1e4) - 100.0 / 5.0).abs() < 0.1);
+    }
+
+    #[test]
+    fn time_in_which_the_bucket_was_full_does_not_count() {
+        // A bucket of 5 at 20 a second: full after a quarter of the first second.
+        let trail = trail(
+            std::iter::repeat_n(0, 5).chain((1..=100).map(|n| n * 50)),
+            5010,
+        );
+        let rate = trail.rate(5.0, 1e4);
+        assert!((rate - 20.0).abs() < 0.4, "{rate}");
+    }
+
+    #[test]
+    fn a_burst_is_what_exceeds_the_rate() {
+        let trail = trail(
+            std::iter::repeat_n(0, 30).chain((1..=100).map(|n| n * 50)),
+            5010,
+        );
+        let burst = trail.burst(20.0);
+        assert!((29.0..=31.0).contains(&burst), "{burst}");
+    }
+
+    #[test]
+    fn a_long_history_is_thinned_and_tells_the_same() {
+        let trail = trail((1..=10_000).map(|n| n * 50), 500_050);
+        assert!(trail.0.len() <= MOST_POINTS + 2);
+        let rate = trail.rate(1.0, 1e4);
+        assert!((rate - 20.0).abs() < 0.1, "{rate}");
+    }
+
+    #[test]
+    fn nothing_at_all_is_no_number_to_fear() {
+        let trail = trail([], 0);
+        for burst in [0.0, 1.0, f64::INFINITY] {
+            assert!(trail.rate(burst, 0.0).is_finite());
+        }
+        assert_eq!(trail.burst(0.0), 0.0);
+    }
+}

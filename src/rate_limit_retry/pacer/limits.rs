@@ -1,0 +1,255 @@
+//! All limits of one key: whether the next request may be sent, decided on what is known of each.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{
+    learned::{Learned, Pause, Sent, Turn},
+    quota::{Quota, Used},
+    told::Told,
+};
+use crate::{
+    header::{RateLimit, RateLimitPolicy},
+    time,
+};
+
+/// The limits of one key. Told the time, never asks.
+#[derive(Debug)]
+pub(super) struct Limits {
+    closed_until: Option<Instant>,
+    /// A pause longer than anyone waits: whoever comes is told so.
+    spent: Option<Spent>,
+    quotas: Vec<Used>,
+    most_under_way: Option<u32>,
+    under_way: u32,
+    told: Told,
+    learned: Option<Learned>,
+    /// Requests sent so far.
+    sent: u64,
+    refusals: u64,
+    /// When a limit last showed itself.
+    shown: Instant,
+    last_pause: Duration,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Spent {
+    until: Instant,
+    longest_wait: Duration,
+}
+
+/// A request that was sent under these limits, and has to be accounted for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticket {
+    number: u64,
+    sent: Option<Sent>,
+}
+
+/// How a limit is met by one who knows nothing of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Learning {
+    Off,
+    /// Everything at once, until the first refusal.
+    On,
+    /// So many at a time at first.
+    Gentle(u32),
+}
+
+impl Limits {
+    pub(super) fn new(
+        learning: Learning,
+        quotas: impl IntoIterator<Item = Quota>,
+        most_under_way: Option<u32>,
+        now: Instant,
+    ) -> Self {
+        Self {
+            closed_until: None,
+            spent: None,
+            quotas: quotas.into_iter().map(Used::nothing_of).collect(),
+            most_under_way,
+            under_way: 0,
+            told: Told::default(),
+            learned: match learning {
+                Learning::Off => None,
+                Learning::On => Some(Learned::new()),
+                Learning::Gentle(at_first) => Some(Learned::gentle(at_first)),
+            },
+            sent: 0,
+            refusals: 0,
+            shown: now,
+            last_pause: Duration::ZERO,
+        }
+    }
+
+    pub(super) fn turn(&mut self, now: Instant) -> Turn {
+        if let Some(until) = self.closed_until {
+            if now < until {
+                return Turn::At(until);
+            }
+            self.closed_until = None;
+            if let Some(learned) = &mut self.learned {
+                learned.open(now);
+            }
+        }
+        let mut turn = match self.most_under_way {
+            Some(most) if self.under_way >= most => Turn::AfterAnswer,
+            _ => Turn::Go,
+        };
+        for quota in &mut self.quotas {
+            turn = turn.and(quota.turn(now));
+        }
+        turn = turn.and(self.told.turn(self.sent + 1, now));
+        if let Some(learned) = &mut self.learned {
+            turn = turn.and(learned.turn(now));
+        }
+        match turn {
+            // There is none to wait for: better one too many than a job that stands still.
+            Turn::AfterAnswer if self.under_way == 0 => Turn::Go,
+            turn => turn,
+        }
+    }
+
+    /// A request is sent; `waited` if it had to wait for its turn.
+    pub(super) fn sent(&mut self, waited: bool, now: Instant) -> Ticket {
+        if waited {
+            self.shown = now;
+        }
+        self.sent += 1;
+        self.under_way += 1;
+        for quota in &mut self.quotas {
+            quota.sent(now);
+        }
+        self.told.sent(self.sent);
+        Ticket {
+            number: self.sent,
+            sent: self
+                .learned
+                .as_mut()
+                .map(|learned| learned.sent(waited, now)),
+        }
+    }
+
+    pub(super) fn let_through(&mut self, ticket: Ticket, now: Instant) {
+        self.under_way -= 1;
+        if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
+            learned.let_through(sent, now);
+        }
+    }
+
+    /// It was dropped, or failed in a way that tells nothing.
+    pub(super) fn lost(&mut self, ticket: Ticket) {
+        self.under_way -= 1;
+        self.told.lost();
+        if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
+            learned.lost(sent);
+        }
+    }
+
+    /// It was refused; without a ticket, one that was sent before there was anything to limit it.
+    pub(super) fn refused(&mut self, ticket: Option<Ticket>, pause: Pause, now: Instant) {
+        self.refusals += 1;
+        self.shown = now;
+        if ticket.is_some() {
+            self.under_way -= 1;
+        }
+        let until = match (&mut self.learned, ticket.and_then(|ticket| ticket.sent)) {
+            (Some(learned), Some(sent)) => learned.refused(sent, pause, now),
+            (Some(learned), None) => learned.refused_unseen(pause, now),
+            (None, _) => time::after(now, pause.length()),
+        };
+        self.close_until(until, now);
+    }
+
+    fn close_until(&mut self, until: Instant, now: Instant) {
+        self.last_pause = self.last_pause.max(until.saturating_duration_since(now));
+        if until > now {
+            self.closed_until = self.closed_until.max(Some(until));
+        }
+    }
+
+    /// The server asks for a pause longer than anyone waits.
+    pub(super) fn spent(&mut self, pause: Duration, longest_wait: Duration, now: Instant) {
+        let until = time::after(now, pause);
+        self.close_until(until, now);
+        let known = self.spent.map(|spent| spent.until);
+        self.spent = Some(Spent {
+            until: known.max(Some(until)).unwrap_or(until),
+            longest_wait,
+        });
+    }
+
+    /// Until when it makes no sense to wait.
+    pub(super) fn spent_until(&mut self, now: Instant) -> Option<Instant> {
+        let Spent {
+            until,
+            longest_wait,
+        } = self.spent?;
+        if until.saturating_duration_since(now) > longest_wait {
+            return Some(until);
+        }
+        // What is left of it can be waited for.
+        self.spent = None;
+        None
+    }
+
+    /// What an answer's fields say of what is left.
+    pub(super) fn told(
+        &mut self,
+        ticket: Ticket,
+        limits: &[RateLimit],
+        policies: &[RateLimitPolicy],
+        now: Instant,
+    ) {
+        self.shown = now;
+        self.told.answered(ticket.number, limits, policies, now);
+    }
+
+    /// When a request could be sent that has so many before it, as far as is known.
+    pub(super) fn expected(&self, ahead: usize, now: Instant) -> Instant {
+        let opens = self.closed_until.map_or(now, |until| until.max(now));
+        let Some((rate, burst)) = self.learned.as_ref().and_then(Learned::estimate) else {
+            return opens;
+        };
+        let waits = (ahead as f64 + 1.0 - burst).max(0.0) / rate.max(1e-9);
+        time::after(
+            opens,
+            Duration::try_from_secs_f64(waits).unwrap_or(time::CENTURY),
+        )
+    }
+
+    /// Nothing was seen of any limit for so long that what was known may be wrong.
+    pub(super) fn is_forgotten(&self, now: Instant) -> bool {
+        let quiet = now.saturating_duration_since(self.shown);
+        self.closed_until.is_none_or(|until| until <= now)
+            && quiet > FORGOTTEN_AFTER.max(2 * self.last_pause)
+    }
+
+    pub(super) fn is_in_use(&self) -> bool {
+        self.under_way > 0
+    }
+
+    pub(super) fn closed_until(&self, now: Instant) -> Option<Instant> {
+        self.closed_until.filter(|until| now < *until)
+    }
+
+    pub(super) fn estimate(&self) -> Option<(f64, f64)> {
+        self.learned.as_ref().and_then(Learned::estimate)
+    }
+
+    pub(super) fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    pub(super) fn under_way(&self) -> u32 {
+        self.under_way
+    }
+
+    /// When a limit last showed itself.
+    pub(super) fn shown(&self) -> Instant {
+        self.shown
+    }
+}
+
+/// Ten times the usual window of a minute.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
