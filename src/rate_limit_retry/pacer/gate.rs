@@ -298,9 +298,7 @@ impl Waiting {
             None => {
                 let first = state.queue.first() == Some(self.place);
                 let next = given.next.filter(|_| first);
-                if let Some(at) = next {
-                    state.queue.set_alarm(self.place, at);
-                }
+                state.queue.set_alarm(self.place, next);
                 Look::Later(next.into_iter().chain(self.deadline).min())
             }
         };

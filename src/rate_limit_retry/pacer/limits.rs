@@ -120,7 +120,7 @@ impl Limits {
         for quota in &mut self.quotas {
             quota.sent(now);
         }
-        self.told.sent(self.sent);
+        self.told.sent(self.sent, now);
         Ticket {
             number: self.sent,
             sent: self
@@ -150,8 +150,9 @@ impl Limits {
     pub(super) fn refused(&mut self, ticket: Option<Ticket>, pause: Pause, now: Instant) {
         self.refusals += 1;
         self.shown = now;
-        if ticket.is_some() {
+        if let Some(ticket) = ticket {
             self.under_way -= 1;
+            self.told.refused(ticket.number);
         }
         let until = match (&mut self.learned, ticket.and_then(|ticket| ticket.sent)) {
             (Some(learned), Some(sent)) => learned.refused(sent, pause, now),
@@ -202,7 +203,8 @@ impl Limits {
         now: Instant,
     ) {
         self.shown = now;
-        self.told.answered(ticket.number, limits, policies, now);
+        self.told
+            .answered(ticket.number, self.sent, limits, policies, now);
     }
 
     /// When a request could be sent that has so many before it, as far as is known.

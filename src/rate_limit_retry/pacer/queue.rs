@@ -82,9 +82,13 @@ impl Queue {
         self.waiting.remove(&place);
     }
 
-    /// Whoever is first will look again at this time.
-    pub(super) fn set_alarm(&mut self, place: Place, at: Instant) {
-        self.alarm = Some((place, at));
+    /// This one will look again at this time, or when it is woken.
+    pub(super) fn set_alarm(&mut self, place: Place, at: Option<Instant>) {
+        match at {
+            Some(at) => self.alarm = Some((place, at)),
+            None if self.alarm.is_some_and(|(set_by, _)| set_by == place) => self.alarm = None,
+            None => {}
+        }
     }
 
     /// Whom to wake, so that the first one looks again at this time; none if it will.

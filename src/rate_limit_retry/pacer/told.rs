@@ -13,7 +13,10 @@ use crate::{
 /// The limits that a server has told of, each by its policy.
 ///
 /// What is left must not be exceeded before the reset; it is no promise that so much will be let
-/// through (draft-ietf-httpapi-ratelimit-headers-10, §7).
+/// through (draft-ietf-httpapi-ratelimit-headers-10, §7). A quota that fills up steadily, as a
+/// bucket does, allows for more: there the next request may follow as soon as the policy's rate has
+/// it. Such a quota shows itself by having more left than before; one with a window of a second or
+/// two is taken for one until it refuses.
 #[derive(Debug, Default)]
 pub(super) struct Told(Vec<Policy>);
 
@@ -22,41 +25,46 @@ struct Policy {
     name: String,
     /// The number of the last request that it lets through, in the order of sending.
     last: u64,
-    /// The number of the request whose answer said so.
-    told_with: u64,
+    /// What the newest answer said.
+    newest: Newest,
     /// When there is more, unless told anew.
     resets: Instant,
-    /// How much there is then, if the server says.
-    quota: Option<u64>,
+    /// How much there is then, and for how long, if the server says.
+    described: Option<(u64, Option<Duration>)>,
+    /// Whether it fills up steadily; `None` if that has not shown itself.
+    steady: Option<bool>,
+    /// When the newest request was sent.
+    sent_at: Option<Instant>,
+    /// The first request that was sent though nothing was left, since the quota fills up.
+    beyond: Option<u64>,
     /// A request is out to see how much there is.
     asking: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Newest {
+    /// The number of the request that was answered.
+    number: u64,
+    remaining: u64,
+    /// How many had been sent when the answer came.
+    sent: u64,
 }
 
 impl Told {
     /// Whether the next request, the `number`th, may be sent.
     pub(super) fn turn(&mut self, number: u64, now: Instant) -> Turn {
-        let mut turn = Turn::Go;
-        for policy in &mut self.0 {
-            if number <= policy.last {
-                continue;
-            }
-            if now < policy.resets {
-                turn = turn.and(Turn::At(policy.resets));
-            } else if let Some(quota) = policy.quota {
-                // A new window, which nobody has told of yet.
-                policy.last = (number - 1).saturating_add(quota);
-                policy.resets = time::after(now, time::CENTURY);
-            } else if policy.asking {
-                turn = turn.and(Turn::AfterAnswer);
-            }
-        }
-        turn
+        let turns = self.0.iter_mut().map(|policy| policy.turn(number, now));
+        turns.fold(Turn::Go, Turn::and)
     }
 
     /// The `number`th request is sent.
-    pub(super) fn sent(&mut self, number: u64) {
+    pub(super) fn sent(&mut self, number: u64, now: Instant) {
         for policy in &mut self.0 {
-            policy.asking |= number > policy.last;
+            policy.sent_at = Some(now);
+            if number > policy.last {
+                policy.beyond.get_or_insert(number);
+                policy.asking = now >= policy.resets;
+            }
         }
     }
 
@@ -67,61 +75,127 @@ impl Told {
         }
     }
 
-    /// The answer to the `number`th request has come, and says this.
+    /// The `number`th request was refused.
+    pub(super) fn refused(&mut self, number: u64) {
+        for policy in &mut self.0 {
+            policy.asking = false;
+            if policy.beyond.is_some_and(|beyond| beyond <= number) {
+                policy.steady = Some(false);
+            }
+        }
+    }
+
+    /// The answer to the `number`th request has come, and says this; `sent` have been sent so far.
     pub(super) fn answered(
         &mut self,
         number: u64,
+        sent: u64,
         limits: &[RateLimit],
         policies: &[RateLimitPolicy],
         now: Instant,
     ) {
-        for policy in &mut self.0 {
-            policy.asking = false;
-        }
         for limit in limits {
             let Some(reset) = limit.reset else { continue };
             let described = policies.iter().find(|policy| policy.policy == limit.policy);
             if described.is_some_and(|policy| policy.unit != QuotaUnit::Requests) {
                 continue;
             }
-            let quota = described.map(|policy| policy.quota);
-            self.told(number, limit, reset, quota, now);
+            let newest = Newest {
+                number,
+                remaining: limit.remaining,
+                sent,
+            };
+            let resets = time::after(now, reset);
+            let policy = match self.0.iter().position(|known| known.name == limit.policy) {
+                Some(known) => &mut self.0[known],
+                None if self.0.len() < MOST_POLICIES => {
+                    self.0
+                        .push(Policy::new(limit.policy.clone(), newest, resets));
+                    self.0.last_mut().expect("one was just added")
+                }
+                None => continue,
+            };
+            policy.described = described.map(|policy| (policy.quota, policy.window));
+            policy.asking = false;
+            policy.told(newest, resets, now);
+        }
+    }
+}
+
+impl Policy {
+    fn new(name: String, newest: Newest, resets: Instant) -> Self {
+        Self {
+            name,
+            last: newest.number.saturating_add(newest.remaining),
+            newest,
+            resets,
+            described: None,
+            steady: None,
+            sent_at: None,
+            beyond: None,
+            asking: false,
         }
     }
 
-    fn told(
-        &mut self,
-        number: u64,
-        limit: &RateLimit,
-        reset: Duration,
-        quota: Option<u64>,
-        now: Instant,
-    ) {
-        let resets = time::after(now, reset);
-        let known = self.0.iter_mut().find(|policy| policy.name == limit.policy);
-        let Some(policy) = known else {
-            if self.0.len() < MOST_POLICIES {
-                self.0.push(Policy {
-                    name: limit.policy.clone(),
-                    last: number.saturating_add(limit.remaining),
-                    told_with: number,
-                    resets,
-                    quota,
-                    asking: false,
-                });
+    fn turn(&mut self, number: u64, now: Instant) -> Turn {
+        if number <= self.last {
+            return Turn::Go;
+        }
+        if let Some(next) = self.next_steady() {
+            // After long enough it is full, and the next answer says how much that is.
+            let full = now >= self.resets && !self.asking;
+            return match full || next <= now {
+                true => Turn::Go,
+                false => Turn::At(next),
+            };
+        }
+        if now < self.resets {
+            return Turn::At(self.resets);
+        }
+        match self.described {
+            // A new window, which nobody has told of yet.
+            Some((quota, _)) => {
+                self.last = (number - 1).saturating_add(quota.max(1));
+                self.resets = time::after(now, time::CENTURY);
+                Turn::Go
             }
-            return;
-        };
-        if number < policy.told_with {
+            None if self.asking => Turn::AfterAnswer,
+            None => Turn::Go,
+        }
+    }
+
+    /// When the quota has gained another request, if it fills up steadily.
+    fn next_steady(&self) -> Option<Instant> {
+        let (quota, window) = self.described?;
+        let gap = window?.div_f64(quota.max(1) as f64).mul_f64(SLACK);
+        self.is_steady().then_some(self.sent_at? + gap)
+    }
+
+    fn is_steady(&self) -> bool {
+        let window = self.described.and_then(|(_, window)| window);
+        let short = window.is_some_and(|window| window <= SHORT_WINDOW);
+        self.steady.unwrap_or(short)
+    }
+
+    fn told(&mut self, newest: Newest, resets: Instant, now: Instant) {
+        if newest.number < self.newest.number {
             return;
         }
-        policy.told_with = number;
-        policy.last = number.saturating_add(limit.remaining);
-        policy.quota = quota;
+        // It was sent when the other answer was there, and used up one at least.
+        let after = newest.number > self.newest.sent;
+        let before_the_reset = now + SAME_RESET < self.resets;
+        if after && before_the_reset && newest.remaining >= self.newest.remaining {
+            self.steady.get_or_insert(true);
+        }
+        self.last = newest.number.saturating_add(newest.remaining);
+        if newest.remaining > 0 {
+            self.beyond = None;
+        }
+        self.newest = newest;
         // Whole seconds, rounded up: of several answers the one that says the least is nearest.
-        let same = policy.resets.max(resets) - policy.resets.min(resets) < SAME_RESET;
-        policy.resets = match same {
-            true => policy.resets.min(resets),
+        let apart = self.resets.max(resets) - self.resets.min(resets);
+        self.resets = match apart < SAME_RESET && !self.is_steady() {
+            true => self.resets.min(resets),
             false => resets,
         };
     }
@@ -131,3 +205,8 @@ impl Told {
 const MOST_POLICIES: usize = 8;
 /// Resets told by two answers that lie closer together are the same one.
 const SAME_RESET: Duration = Duration::from_millis(1500);
+/// So short a window is taken for a bucket until it refuses: a rate a second is the usual way to
+/// describe one.
+const SHORT_WINDOW: Duration = Duration::from_secs(2);
+/// The policy's rate, less what network jitter takes.
+const SLACK: f64 = 1.005;
