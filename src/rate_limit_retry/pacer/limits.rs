@@ -100,7 +100,9 @@ impl Limits {
             turn = turn.and(quota.turn(now));
         }
         turn = turn.and(self.told.turn(self.sent + 1, now));
-        if let Some(learned) = &mut self.learned {
+        if let Some(learned) = &mut self.learned
+            && !self.told.guides(self.sent)
+        {
             turn = turn.and(learned.turn(now));
         }
         match turn {

@@ -18,7 +18,11 @@ use crate::{
 /// it. Such a quota shows itself by having more left than before; one with a window of a second or
 /// two is taken for one until it refuses.
 #[derive(Debug, Default)]
-pub(super) struct Told(Vec<Policy>);
+pub(super) struct Told {
+    policies: Vec<Policy>,
+    /// Requests that were refused though something was said to be left.
+    misled: u64,
+}
 
 #[derive(Debug)]
 struct Policy {
@@ -53,13 +57,16 @@ struct Newest {
 impl Told {
     /// Whether the next request, the `number`th, may be sent.
     pub(super) fn turn(&mut self, number: u64, now: Instant) -> Turn {
-        let turns = self.0.iter_mut().map(|policy| policy.turn(number, now));
+        let turns = self
+            .policies
+            .iter_mut()
+            .map(|policy| policy.turn(number, now));
         turns.fold(Turn::Go, Turn::and)
     }
 
     /// The `number`th request is sent.
     pub(super) fn sent(&mut self, number: u64, now: Instant) {
-        for policy in &mut self.0 {
+        for policy in &mut self.policies {
             policy.sent_at = Some(now);
             if number > policy.last {
                 policy.beyond.get_or_insert(number);
@@ -70,14 +77,27 @@ impl Told {
 
     /// A request was lost; should it have been the one that was to ask, another may.
     pub(super) fn lost(&mut self) {
-        for policy in &mut self.0 {
+        for policy in &mut self.policies {
             policy.asking = false;
         }
     }
 
+    /// Whether the fields tell enough to go by them alone: all about each policy, and the truth.
+    pub(super) fn guides(&self, number: u64) -> bool {
+        let described =
+            |policy: &Policy| policy.described.is_some_and(|(_, window)| window.is_some());
+        !self.policies.is_empty()
+            && self.policies.iter().all(described)
+            && self.misled <= 1 + number / REQUESTS_PER_LIE
+    }
+
     /// The `number`th request was refused.
     pub(super) fn refused(&mut self, number: u64) {
-        for policy in &mut self.0 {
+        let left = |policy: &Policy| policy.newest.number < number && number <= policy.last;
+        if !self.policies.is_empty() && self.policies.iter().all(left) {
+            self.misled += 1;
+        }
+        for policy in &mut self.policies {
             policy.asking = false;
             if policy.beyond.is_some_and(|beyond| beyond <= number) {
                 policy.steady = Some(false);
@@ -106,12 +126,16 @@ impl Told {
                 sent,
             };
             let resets = time::after(now, reset);
-            let policy = match self.0.iter().position(|known| known.name == limit.policy) {
-                Some(known) => &mut self.0[known],
-                None if self.0.len() < MOST_POLICIES => {
-                    self.0
+            let policy = match self
+                .policies
+                .iter()
+                .position(|known| known.name == limit.policy)
+            {
+                Some(known) => &mut self.policies[known],
+                None if self.policies.len() < MOST_POLICIES => {
+                    self.policies
                         .push(Policy::new(limit.policy.clone(), newest, resets));
-                    self.0.last_mut().expect("one was just added")
+                    self.policies.last_mut().expect("one was just added")
                 }
                 None => continue,
             };
@@ -205,8 +229,10 @@ impl Policy {
 const MOST_POLICIES: usize = 8;
 /// Resets told by two answers that lie closer together are the same one.
 const SAME_RESET: Duration = Duration::from_millis(1500);
+/// As often as this, a refusal in spite of what was said to be left is a matter of other clients.
+const REQUESTS_PER_LIE: u64 = 200;
 /// So short a window is taken for a bucket until it refuses: a rate a second is the usual way to
 /// describe one.
 const SHORT_WINDOW: Duration = Duration::from_secs(2);
 /// The policy's rate, less what network jitter takes.
-const SLACK: f64 = 1.005;
+const SLACK: f64 = 1.0;
