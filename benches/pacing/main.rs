@@ -157,7 +157,10 @@ fn compare<'a>(
     let mut runs = Vec::new();
     for scenario in scenarios {
         for workers in options.workers(scenario) {
-            runs.extend(clients.iter().map(|client| (scenario, workers, client)));
+            let is_run =
+                |client: &&Client| !options.workers.is_empty() || workers <= client.most_workers;
+            let clients = clients.iter().filter(is_run);
+            runs.extend(clients.map(|client| (scenario, workers, client)));
         }
     }
     in_parallel(options.threads(), runs.len(), |index| {

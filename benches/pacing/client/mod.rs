@@ -28,6 +28,8 @@ pub struct Client {
     pub name: &'static str,
     /// Whether it is a variant of this crate's layer.
     pub is_ours: bool,
+    /// With how many workers it is run, unless that is asked for.
+    pub most_workers: usize,
     make: Box<dyn Fn(Server) -> BoxedClient + Send + Sync>,
 }
 
@@ -44,7 +46,8 @@ pub fn all() -> Vec<Client> {
             "Retry-After, 11",
             policy(Policy::RetryAfter { attempts: 11 }),
         ),
-        Client::model("wait and loop", policy(Policy::WaitAndLoop)),
+        // Ten thousand that loop are refused a thousand times per success, which takes minutes to count.
+        Client::model("wait and loop", policy(Policy::WaitAndLoop)).up_to(1000),
         Client::model("AWS adaptive", Adaptive::new),
         // A variant of the layer is one line.
         Client::ours("this crate", RateLimitRetryLayer::new),
@@ -64,6 +67,7 @@ impl Client {
         Self {
             name,
             is_ours: false,
+            most_workers: usize::MAX,
             make: Box::new(move |server| BoxCloneService::new(make(server).map_err(Into::into))),
         }
     }
@@ -75,6 +79,13 @@ impl Client {
         Self {
             is_ours: true,
             ..Self::model(name, move |server| layer().layer(server))
+        }
+    }
+
+    fn up_to(self, most_workers: usize) -> Self {
+        Self {
+            most_workers,
+            ..self
         }
     }
 

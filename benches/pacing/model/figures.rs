@@ -11,7 +11,7 @@ pub struct Figures {
     pub ok: usize,
     /// Given up by the client.
     pub failed: usize,
-    /// Not done when the run was ended: at fifty times the least time, and ten minutes.
+    /// Not done when the run was ended: at twenty times the least time, and ten minutes.
     pub unfinished: usize,
     /// When the last request was done, for good or bad.
     pub makespan: Duration,
