@@ -56,16 +56,24 @@ impl History {
         }
     }
 
-    /// What was let through until the request was sent that is refused now, with `count` before it.
+    /// What was let through until the request was sent that is refused now, `count` requests, of which
+    /// the last was sent at `last`.
     ///
     /// `earlier` moves the beginning: where it is only known when the first refusal was heard of.
-    pub(super) fn until(&self, refused_sent_at: Instant, count: u64, earlier: f64) -> Trail {
-        let mut steps = Vec::with_capacity(self.points.len() + 2);
+    pub(super) fn until(
+        &self,
+        last: Option<Instant>,
+        refused: Instant,
+        count: u64,
+        earlier: f64,
+    ) -> Trail {
+        let mut steps = Vec::with_capacity(self.points.len() + 3);
         let (mut at, mut seen) = (self.from, 0);
-        let before = [(self.heard, 0)];
-        let points = before.iter().chain(&self.points);
+        let points = self.points.iter().copied();
         let points = points.filter(|(_, sent)| *sent <= count);
-        for &(point, sent) in points.chain([&(refused_sent_at, count)]) {
+        let end = last.map(|last| (last, count)).into_iter();
+        let all = [(self.heard, 0)].into_iter().chain(points).chain(end);
+        for (point, sent) in all {
             steps.push(Step {
                 seconds: point.saturating_duration_since(at).as_secs_f64(),
                 requests: (sent - seen) as f64,
@@ -76,7 +84,10 @@ impl History {
             first.seconds += earlier;
             first.requests += self.under_way as f64;
         }
-        Trail(steps)
+        Trail {
+            steps,
+            end: refused.saturating_duration_since(at).as_secs_f64(),
+        }
     }
 }
 
@@ -89,15 +100,20 @@ struct Step {
 
 /// A stretch of time that begins and ends with a refusal.
 #[derive(Debug)]
-pub(super) struct Trail(Vec<Step>);
+pub(super) struct Trail {
+    /// Each ends with a request that was let through, but for those in which there was none.
+    steps: Vec<Step>,
+    /// The seconds from the last of them to the refused one.
+    end: f64,
+}
 
 impl Trail {
     pub(super) fn requests(&self) -> f64 {
-        self.0.iter().map(|step| step.requests).sum()
+        self.steps.iter().map(|step| step.requests).sum()
     }
 
     pub(super) fn seconds(&self) -> f64 {
-        self.0.iter().map(|step| step.seconds).sum()
+        self.steps.iter().map(|step| step.seconds).sum::<f64>() + self.end
     }
 
     /// The rate, in requests a second, of a bucket of this size that ends empty; at most `most`.
@@ -120,19 +136,21 @@ impl Trail {
         low
     }
 
-    /// What is left at the end in a bucket of this rate and size, after what was let through.
+    /// What is in a bucket of this rate and size for the refused request.
     fn left_over(&self, rate: f64, burst: f64) -> f64 {
-        // What counts is the level after a request was paid for.
+        // Full, less the request that a step ends with.
         let full = (burst - 1.0).max(0.0);
-        self.0.iter().fold(0.0, |level: f64, step| {
-            (level + rate * step.seconds - step.requests).min(full)
-        })
+        let left = self.steps.iter().fold(EMPTY, |level: f64, step| {
+            let most = if step.requests > 0.0 { full } else { burst };
+            (level + rate * step.seconds - step.requests).min(most)
+        });
+        (left + rate * self.end).min(burst)
     }
 
     /// The most that was let through beyond what this rate gives.
     pub(super) fn burst(&self, rate: f64) -> f64 {
         let mut run: f64 = 0.0;
-        let runs = self.0.iter().map(|step| {
+        let runs = self.steps.iter().map(|step| {
             run = (run + step.requests - rate * step.seconds).max(0.0);
             run
         });
@@ -146,8 +164,8 @@ const MOST_POINTS: usize = 64;
 const BISECTIONS: u32 = 40;
 /// One request in three hours.
 const LEAST_RATE: f64 = 1e-4;
-/// A bucket that refuses is a little below empty, by part of a request.
-const EMPTY: f64 = -0.1;
+/// A bucket that refuses has not quite enough for a request.
+const EMPTY: f64 = 0.95;
 
 #[cfg(test)]
 mod tests {
@@ -162,12 +180,13 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut history = History::new(at(0), at(0));
         history.sent(0, at(1000));
-        let mut count = 0;
+        let (mut count, mut last) = (0, None);
         for millis in sent {
+            last = Some(at(1000 + millis));
             count += 1;
             history.sent(count, at(1000 + millis));
         }
-        history.until(at(1000 + refused), count, 0.0)
+        history.until(last, at(1000 + refused), count, 0.0)
     }
 
     #[test]
@@ -200,7 +219,7 @@ mod tests {
     #[test]
     fn a_long_history_is_thinned_and_tells_the_same() {
         let trail = trail((1..=10_000).map(|n| n * 50), 500_050);
-        assert!(trail.0.len() <= MOST_POINTS + 2);
+        assert!(trail.steps.len() <= MOST_POINTS + 3);
         let rate = trail.rate(1.0, 1e4);
         assert!((rate - 20.0).abs() < 0.1, "{rate}");
     }

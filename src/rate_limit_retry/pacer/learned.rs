@@ -51,6 +51,8 @@ pub(super) struct Sent {
     trickled: u64,
     rush: bool,
     at: Instant,
+    /// When the one before it was sent.
+    last: Option<Instant>,
 }
 
 /// A refusal's own word on how long to wait.
@@ -148,6 +150,7 @@ struct Opening {
 struct SinceOpened {
     at: Option<Instant>,
     sent: u64,
+    last: Option<Instant>,
     rush_left: u64,
     trickled: u64,
     trickle_under_way: u64,
@@ -293,6 +296,7 @@ impl Learned {
             trickled: self.since_opened.trickled,
             rush,
             at: now,
+            last: self.since_opened.last.replace(now),
         }
     }
 
@@ -303,7 +307,7 @@ impl Learned {
         let value = rate.value();
         let ramped = value * (1.0 + self.ramp.step * (risen + RAMP_BEND * risen.powi(3)));
         // More was let through than the limit can have held: it is not what it was.
-        let doubt = 4.0 * self.burst.least + 20.0 + value * self.round_trip;
+        let doubt = 1.5 * self.burst.least + 10.0 + value * self.round_trip + 0.01 * since.paced;
         ramped.max(value * 0.1) * (since.beyond / doubt).max(1.0)
     }
 
@@ -388,7 +392,7 @@ impl Learned {
             } else {
                 0.0
             };
-            let trail = history.until(sent.at, sent.number - 1, earlier);
+            let trail = history.until(sent.last, sent.at, sent.number - 1, earlier);
             let open = sent.at.saturating_duration_since(opened).as_secs_f64();
             let closed = opened
                 .saturating_duration_since(history.from())
@@ -476,7 +480,7 @@ impl Learned {
         let shortest = LEAST_RAMP
             .max(2.0 * self.burst.least)
             .max(4.0 * rate.value() * self.round_trip);
-        let longest = 100.0_f64.max(10.0 * self.burst.least);
+        let longest = 150.0_f64.max(5.0 * self.burst.least);
         self.ramp = Ramp {
             step,
             // As long as its slowness costs what the next refusal will cost.
@@ -529,9 +533,11 @@ impl Learned {
         open: f64,
         closed: f64,
     ) {
-        let burst = trail.burst(rate.value() * 1.1).floor();
+        let burst = trail.burst(rate.value() * 1.1);
+        // Less than two is one, and some jitter.
+        let burst = if burst < 2.0 { 1.0 } else { burst };
         if first || burst > self.burst.least {
-            self.burst.least = burst.max(1.0);
+            self.burst.least = burst;
         }
         if self.windowed {
             self.burst.least = accepted.min(self.burst.most * FORGETTING).max(1.0);
@@ -566,6 +572,7 @@ impl SinceOpened {
         Self {
             at: None,
             sent: 0,
+            last: None,
             rush_left: 0,
             trickled: 0,
             trickle_under_way: 0,
@@ -588,7 +595,7 @@ const FAST_START: f64 = 64.0;
 const SHARE_OF_GAIN: f64 = 0.97;
 /// The ramp's bend: a hundredth above the estimate it is a straight line, far above a cubic, so that
 /// a quota that has doubled is found.
-const RAMP_BEND: f64 = 0.05;
+const RAMP_BEND: f64 = 0.3;
 const LEAST_RAMP: f64 = 8.0;
 const LEAST_STEP: f64 = 0.01;
 const MOST_STEP: f64 = 0.5;

@@ -43,17 +43,18 @@ impl Tally {
 
     /// A refusal of a request that was sent at this time has reached the process.
     ///
-    /// The second episode begins when a request is refused that was sent with the first refusal known.
+    /// The second episode begins when a request is refused that was sent with the first refusal known;
+    /// what is sent in the very moment in which it comes is not.
     /// What was sent before the process knew of that one, too, is start-up: until then nobody can know
     /// the limit's rate.
     pub fn refusal(&mut self, sent: Duration, now: Duration) {
         self.refused += 1;
         self.refused_per_second.count(now);
         let first = *self.first_refusal.get_or_insert(now);
-        if self.second_episode.is_none() && sent >= first && first < now {
+        if self.second_episode.is_none() && sent > first {
             self.second_episode = Some(now);
         }
-        let is_start = self.second_episode.is_none_or(|second| sent < second);
+        let is_start = self.second_episode.is_none_or(|second| sent <= second);
         self.refused_at_start += u64::from(is_start);
     }
 }
