@@ -478,10 +478,9 @@ impl Progress {
         let Some(key) = &self.key else { return };
         let (pacer, longest_wait) = (&settings.pacer, settings.limits.max_wait);
         let pause = match class {
-            // A server that is down and says for how long has a limit like any other.
-            Class::Refused { wait: Some(hint) } | Class::Transient { wait: Some(hint) } => {
-                Pause::Hint(hint)
-            }
+            Class::Refused { wait: Some(hint) } => Pause::Hint(hint),
+            // A server that is down, and says for how long, holds back everybody.
+            Class::Transient { wait: Some(hint) } => Pause::Outage(hint),
             Class::Refused { wait: None } => Pause::Guess(own_pause.unwrap_or_default()),
             Class::Done | Class::Transient { wait: None } => {
                 if let Some(permit) = permit {
@@ -497,7 +496,7 @@ impl Progress {
             Some(permit) => permit.refused(pause, now),
             None => pacer.refused_unseen(key, pause, now),
         }
-        if let Pause::Hint(hint) = pause
+        if let Pause::Hint(hint) | Pause::Outage(hint) = pause
             && hint > longest_wait
         {
             pacer.spent(key, hint, longest_wait, now);

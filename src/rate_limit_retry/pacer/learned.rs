@@ -58,8 +58,11 @@ pub(super) struct Sent {
 /// A refusal's own word on how long to wait.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Pause {
-    /// The server's.
+    /// The server's, on a limit.
     Hint(Duration),
+    /// The server's, since it is down or overloaded. It knows when to be asked again, not when it can
+    /// do more: this is no window.
+    Outage(Duration),
     /// The server said nothing: this is how long to wait while nothing is known of its limit.
     Guess(Duration),
 }
@@ -67,7 +70,7 @@ pub(crate) enum Pause {
 impl Pause {
     pub(super) fn length(self) -> Duration {
         match self {
-            Pause::Hint(length) | Pause::Guess(length) => length,
+            Pause::Hint(length) | Pause::Outage(length) | Pause::Guess(length) => length,
         }
     }
 }
@@ -370,7 +373,7 @@ impl Learned {
     pub(super) fn refused_unseen(&mut self, pause: Pause, now: Instant) -> Instant {
         if self.history.is_some() {
             return match pause {
-                Pause::Hint(hint) => time::after(now, hint),
+                Pause::Hint(hint) | Pause::Outage(hint) => time::after(now, hint),
                 Pause::Guess(_) => now,
             };
         }
@@ -382,7 +385,7 @@ impl Learned {
     pub(super) fn refused(&mut self, sent: Sent, pause: Pause, now: Instant) -> Instant {
         if sent.epoch != self.epoch {
             return match pause {
-                Pause::Hint(hint) => time::after(now, hint),
+                Pause::Hint(hint) | Pause::Outage(hint) => time::after(now, hint),
                 Pause::Guess(_) => now,
             };
         }
@@ -417,9 +420,9 @@ impl Learned {
         if self.history.is_none() {
             self.since_opened.window = START;
         }
-        let by_hint = matches!(pause, Pause::Hint(_));
+        let by_hint = !matches!(pause, Pause::Guess(_));
         let pause = match pause {
-            Pause::Hint(hint) => hint,
+            Pause::Hint(hint) | Pause::Outage(hint) => hint,
             Pause::Guess(guess) => {
                 let first = match self.rate {
                     Some(rate) => LEAST_PAUSE.max(Duration::from_secs_f64(1.0 / rate.value())),
@@ -497,7 +500,7 @@ impl Learned {
         // A bucket would have let through the next request sooner than the server says.
         self.windowed = match pause {
             Pause::Hint(hint) => least * (hint.as_secs_f64() - 1.0) > 2.0,
-            Pause::Guess(_) => false,
+            Pause::Outage(_) | Pause::Guess(_) => false,
         };
         let most = match self.windowed {
             true => least,
