@@ -15,7 +15,7 @@ use std::{sync::OnceLock, time::Duration};
 use http::StatusCode;
 use tokio::runtime;
 use tower_outbound::rate_limit_retry::{
-    RateLimitRetryLayer,
+    Pacer, RateLimitRetryLayer,
     classify::{Class, classify_fn},
 };
 
@@ -24,7 +24,7 @@ use server::Nginx;
 
 /// The layer that does the job, as a user makes it who knows nothing of the limit, but what 503 means.
 fn layer(case: &Case) -> RateLimitRetryLayer {
-    let layer = RateLimitRetryLayer::new();
+    let layer = RateLimitRetryLayer::new().pacer(Pacer::new().gentle_start(8));
     if case.refusal == StatusCode::SERVICE_UNAVAILABLE {
         layer.classify(classify_fn(|parts, standard| match parts.status {
             StatusCode::SERVICE_UNAVAILABLE => Class::Refused { wait: None },
@@ -110,5 +110,5 @@ const RATE: u32 = 20;
 const IDEAL: Duration = Duration::from_secs(REQUESTS as u64 / RATE as u64);
 
 /// So many later requests may be accepted before an earlier one: those in flight when it is refused, for it
-/// comes back after them. The layer keeps no order yet, so any number.
-const MAY_OVERTAKE: usize = REQUESTS;
+/// comes back after them.
+const MAY_OVERTAKE: usize = 16;

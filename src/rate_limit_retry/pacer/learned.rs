@@ -418,7 +418,7 @@ impl Learned {
 
     fn close(&mut self, sent_at: Instant, behind: u64, pause: Pause, now: Instant) -> Instant {
         if self.history.is_none() {
-            self.since_opened.window = START;
+            self.since_opened.window = self.since_opened.window.min(START);
         }
         let by_hint = !matches!(pause, Pause::Guess(_));
         let pause = match pause {

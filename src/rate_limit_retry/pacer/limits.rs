@@ -114,7 +114,7 @@ impl Limits {
 
     /// A request is sent; `waited` if it had to wait for its turn.
     pub(super) fn sent(&mut self, waited: bool, now: Instant) -> Ticket {
-        if waited {
+        if waited || !self.quotas.is_empty() {
             self.shown = now;
         }
         self.sent += 1;
@@ -134,6 +134,7 @@ impl Limits {
 
     pub(super) fn let_through(&mut self, ticket: Ticket, now: Instant) {
         self.under_way -= 1;
+        self.told.let_through(ticket.number, now);
         if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
             learned.let_through(sent, now);
         }
@@ -225,8 +226,9 @@ impl Limits {
     /// Nothing was seen of any limit for so long that what was known may be wrong.
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         let quiet = now.saturating_duration_since(self.shown);
-        self.closed_until.is_none_or(|until| until <= now)
-            && quiet > FORGOTTEN_AFTER.max(2 * self.last_pause)
+        let longest = self.quotas.iter().map(Used::period).max();
+        let longest = longest.unwrap_or_default().max(2 * self.last_pause);
+        self.closed_until.is_none_or(|until| until <= now) && quiet > FORGOTTEN_AFTER.max(longest)
     }
 
     pub(super) fn is_in_use(&self) -> bool {

@@ -104,6 +104,10 @@ impl Used {
         }
     }
 
+    pub(super) fn period(&self) -> Duration {
+        self.quota.period
+    }
+
     pub(super) fn turn(&mut self, now: Instant) -> Turn {
         while let Some(oldest) = self.sent.front()
             && time::after(oldest.last, self.quota.period) <= now

@@ -33,6 +33,8 @@ struct Policy {
     newest: Newest,
     /// When there is more, unless told anew.
     resets: Instant,
+    /// How long that was, when it was told.
+    length: Duration,
     /// How much there is then, and for how long, if the server says.
     described: Option<(u64, Option<Duration>)>,
     /// Whether it fills up steadily; `None` if that has not shown itself.
@@ -52,6 +54,7 @@ struct Newest {
     remaining: u64,
     /// How many had been sent when the answer came.
     sent: u64,
+    at: Instant,
 }
 
 impl Told {
@@ -80,6 +83,13 @@ impl Told {
         for policy in &mut self.policies {
             policy.asking = false;
         }
+    }
+
+    /// The `number`th request was let through. What its answer is silent on holds to its reset, and no
+    /// longer.
+    pub(super) fn let_through(&mut self, number: u64, now: Instant) {
+        self.policies
+            .retain(|policy| number <= policy.newest.number || now < policy.told_until());
     }
 
     /// Whether the fields tell enough to go by them alone: all about each policy, and the truth.
@@ -124,6 +134,7 @@ impl Told {
                 number,
                 remaining: limit.remaining,
                 sent,
+                at: now,
             };
             let resets = time::after(now, reset);
             let policy = match self
@@ -134,25 +145,27 @@ impl Told {
                 Some(known) => &mut self.policies[known],
                 None if self.policies.len() < MOST_POLICIES => {
                     self.policies
-                        .push(Policy::new(limit.policy.clone(), newest, resets));
+                        .push(Policy::new(limit.policy.clone(), newest, resets, reset));
                     self.policies.last_mut().expect("one was just added")
                 }
                 None => continue,
             };
             policy.described = described.map(|policy| (policy.quota, policy.window));
             policy.asking = false;
-            policy.told(newest, resets, now);
+            policy.told(newest, resets);
+            policy.length = reset;
         }
     }
 }
 
 impl Policy {
-    fn new(name: String, newest: Newest, resets: Instant) -> Self {
+    fn new(name: String, newest: Newest, resets: Instant, length: Duration) -> Self {
         Self {
             name,
             last: newest.number.saturating_add(newest.remaining),
             newest,
             resets,
+            length,
             described: None,
             steady: None,
             sent_at: None,
@@ -178,9 +191,9 @@ impl Policy {
         }
         match self.described {
             // A new window, which nobody has told of yet.
-            Some((quota, _)) => {
+            Some((quota, window)) => {
                 self.last = (number - 1).saturating_add(quota.max(1));
-                self.resets = time::after(now, time::CENTURY);
+                self.resets = time::after(now, window.unwrap_or(self.length));
                 Turn::Go
             }
             None if self.asking => Turn::AfterAnswer,
@@ -195,19 +208,23 @@ impl Policy {
         self.is_steady().then_some(self.sent_at? + gap)
     }
 
+    fn told_until(&self) -> Instant {
+        time::after(self.newest.at, self.length)
+    }
+
     fn is_steady(&self) -> bool {
         let window = self.described.and_then(|(_, window)| window);
         let short = window.is_some_and(|window| window <= SHORT_WINDOW);
         self.steady.unwrap_or(short)
     }
 
-    fn told(&mut self, newest: Newest, resets: Instant, now: Instant) {
+    fn told(&mut self, newest: Newest, resets: Instant) {
         if newest.number < self.newest.number {
             return;
         }
         // It was sent when the other answer was there, and used up one at least.
         let after = newest.number > self.newest.sent;
-        let before_the_reset = now + SAME_RESET < self.resets;
+        let before_the_reset = newest.at + SAME_RESET < self.resets;
         if after && before_the_reset && newest.remaining >= self.newest.remaining {
             self.steady.get_or_insert(true);
         }
