@@ -59,24 +59,33 @@ async fn a_log_at_trace_level_tells_what_happened_and_holds_no_secret() {
         .layer(BufferErrorBodyLayer::new())
         .service(http);
 
+    let get = |uri: String| Request::get(uri).body(Full::default()).unwrap();
+    let secret = || get(format!("{}/x?key=hunter2", cloud.api_url()));
+
+    // One that comes while another waits as it was told.
+    let pause = Reply::too_many_requests(Some("3"));
+    cloud.script(Listener::Api, "*", [pause.clone()]);
+    let late = async {
+        sleep(Duration::from_secs(1)).await;
+        api.clone().oneshot(secret()).await
+    };
+    let (refused, held) = tokio::join!(api.clone().oneshot(secret()), late);
+    assert!(refused.is_ok() && held.is_ok());
+
     cloud.script(
         Listener::Api,
         "*",
         [
             Reply::pass(),
             Reply::unauthorized(),
-            Reply::too_many_requests(Some("3")),
+            pause,
             Reply::service_unavailable(None),
             Reply::cut_before_head(),
             Reply::daily_limit(),
         ],
     );
-    let get = |uri: String| Request::get(uri).body(Full::default()).unwrap();
     for round in 0..10 {
-        let _ = api
-            .clone()
-            .oneshot(get(format!("{}/x?key=hunter2", cloud.api_url())))
-            .await;
+        let _ = api.clone().oneshot(secret()).await;
         // The token is not meant for the other server.
         let _ = api
             .clone()
@@ -95,8 +104,9 @@ async fn a_log_at_trace_level_tells_what_happened_and_holds_no_secret() {
         "token renewed",
         "the server refused the token",
         "replaying with a token",
-        "the server asks for a pause",
-        "sending again after a pause",
+        "refused by a limit",
+        "waiting for its turn",
+        "to be sent again",
         "not sending again",
         "no token attached",
         "no token",

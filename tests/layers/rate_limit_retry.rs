@@ -551,9 +551,10 @@ async fn a_refusal_of_one_request_holds_those_that_were_not_sent_yet() {
         })
     });
     let api = layer().layer(probe.clone());
-    let first = tokio::spawn(api.clone().oneshot(get("/")));
+    let path = |number: usize| format!("/{number}");
+    let first = tokio::spawn(api.clone().oneshot(get(&path(0))));
     sleep(SECOND).await;
-    let others = join_all((0..1000).map(|_| api.clone().oneshot(get("/")))).await;
+    let others = join_all((1..=1000).map(|number| api.clone().oneshot(get(&path(number))))).await;
     assert!(
         others
             .into_iter()
@@ -561,13 +562,31 @@ async fn a_refusal_of_one_request_holds_those_that_were_not_sent_yet() {
     );
     first.await.unwrap().unwrap();
     let sent = probe.take_sent();
-    let hint = sent[0].at + 30 * SECOND;
-    assert!(sent[1..].iter().all(|request| request.at >= hint));
+    let answered = sent[0].at + Duration::from_millis(10);
+    let again = &sent[1..];
+    assert!(
+        again
+            .iter()
+            .all(|request| request.at >= answered + 30 * SECOND)
+    );
 
-    // They come back spread out, not all together.
-    let mut moments: Vec<Instant> = sent[1..].iter().map(|request| request.at).collect();
-    moments.dedup();
-    assert!(moments.len() > 500, "{}", moments.len());
+    // They go in order of arrival, the one that was refused first.
+    let order = again.iter().map(|sent| sent.request.uri().path());
+    assert!(order.eq((0..=1000).map(path)));
+
+    // Not all together: a few at a time, with each round trip at most twice as many.
+    let mut moments: Vec<(Instant, usize)> = Vec::new();
+    for request in again {
+        match moments.last_mut() {
+            Some((at, count)) if *at == request.at => *count += 1,
+            _ => moments.push((request.at, 1)),
+        }
+    }
+    assert!(moments[0].1 <= 4, "{moments:?}");
+    for pair in moments.windows(2) {
+        assert!(pair[1].1 <= 2 * pair[0].1, "{pair:?}");
+        assert!(pair[1].0 - pair[0].0 >= Duration::from_millis(10));
+    }
 }
 
 #[tokio::test(start_paused = true)]
