@@ -140,7 +140,10 @@ where
 
                 // Readying => Calling | Holding | done
                 StateProj::Readying => {
-                    ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
+                    if let Err(error) = ready!(this.service.poll_ready(cx)) {
+                        this.progress.permit = None;
+                        return Poll::Ready(Err(error.into()));
+                    }
                     // Becoming ready may have taken long: the limit may have closed meanwhile.
                     this.progress
                         .send_or_hold(this.settings, this.request, this.service, cx)?

@@ -1,6 +1,7 @@
 //! The limits of one key, and the queue before them.
 
 use std::{
+    mem,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
@@ -77,7 +78,8 @@ impl Gate {
             let ticket = state.limits.sent(false, now);
             return Ok(Entry::Go(Some(self.permit(place, ticket))));
         }
-        let expected = state.limits.expected(state.queue.len(), now);
+        let ahead = state.queue.ahead(ask.priority);
+        let expected = state.limits.expected(ahead, now);
         if ask.deadline.is_some_and(|deadline| deadline < expected) {
             return Err(self.error(Reason::Deadline, expected));
         }
@@ -114,9 +116,10 @@ impl Gate {
         ask: Ask<'_>,
         now: Instant,
     ) -> Box<Waiting> {
-        state.queue.wait(place, ask.waker);
+        let replaced = state.queue.wait(place, ask.waker);
         let woken = state.give_turns(now).woken;
         drop(state);
+        drop(replaced);
         wake(woken);
         Box::new(Waiting {
             gate: Arc::clone(self),
@@ -140,7 +143,9 @@ impl Gate {
 
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         let state = self.lock();
-        state.queue.is_empty() && state.limits.is_forgotten(now)
+        // Those under way have to be counted on, and their places are this queue's.
+        let idle = state.queue.is_empty() && !state.limits.is_in_use();
+        idle && state.limits.is_forgotten(now)
     }
 
     /// When a limit last showed itself, of a gate that nobody needs now.
@@ -205,7 +210,7 @@ impl State {
         let mut woken = Vec::new();
         if self.limits.spent_until(now).is_some() {
             // None of them is going to be sent; each finds out by itself.
-            woken = self.queue.everybody();
+            woken = self.queue.dismiss();
             return Given { woken, next: None };
         }
         while !self.queue.is_empty() {
@@ -259,7 +264,11 @@ impl Waiting {
                     self.over = true;
                     return Poll::Ready(Ok(permit));
                 }
-                Look::Never(error) => return Poll::Ready(Err(error)),
+                Look::Never(error) => {
+                    // Whoever keeps this future must not keep the others waiting.
+                    self.leave();
+                    return Poll::Ready(Err(error));
+                }
                 Look::Later(alarm) => alarm,
             };
             let Some(alarm) = alarm else {
@@ -291,7 +300,7 @@ impl Waiting {
             let expected = state.limits.expected(0, now);
             return Look::Never(self.gate.error(Reason::Deadline, expected));
         }
-        state.queue.wait(self.place, cx.waker());
+        let replaced = state.queue.wait(self.place, cx.waker());
         let given = state.give_turns(now);
         let look = match state.queue.take_granted(self.place) {
             Some(ticket) => Look::Turn(self.gate.permit(self.place, ticket)),
@@ -303,8 +312,26 @@ impl Waiting {
             }
         };
         drop(state);
+        drop(replaced);
         wake(given.woken);
         look
+    }
+
+    /// Gives its place, or the turn that it has not seen yet, to the next.
+    fn leave(&mut self) {
+        if mem::replace(&mut self.over, true) {
+            return;
+        }
+        let now = time::now();
+        let mut state = self.gate.lock();
+        let left = state.queue.leave(self.place);
+        if let Some(ticket) = state.queue.take_granted(self.place) {
+            state.limits.lost(ticket);
+        }
+        let woken = state.give_turns(now).woken;
+        drop(state);
+        drop(left);
+        wake(woken);
     }
 }
 
@@ -316,18 +343,7 @@ enum Look {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        if self.over {
-            return;
-        }
-        let now = time::now();
-        let mut state = self.gate.lock();
-        state.queue.leave(self.place);
-        if let Some(ticket) = state.queue.take_granted(self.place) {
-            state.limits.lost(ticket);
-        }
-        let woken = state.give_turns(now).woken;
-        drop(state);
-        wake(woken);
+        self.leave();
     }
 }
 

@@ -2,7 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    mem,
     task::Waker,
 };
 
@@ -29,6 +30,8 @@ enum Rank {
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     waiting: BTreeMap<Place, Waker>,
+    /// How many of them have which priority.
+    lengths: BTreeMap<Reverse<i8>, usize>,
     granted: HashMap<Place, Ticket>,
     numbers: u64,
     /// Who will look again at which time.
@@ -53,12 +56,26 @@ impl Queue {
         self.waiting.len()
     }
 
-    /// Lines up, or leaves another waker.
-    pub(super) fn wait(&mut self, place: Place, waker: &Waker) {
-        self.waiting
-            .entry(place)
-            .and_modify(|known| known.clone_from(waker))
-            .or_insert_with(|| waker.clone());
+    /// How many go before one that comes now.
+    pub(super) fn ahead(&self, priority: i8) -> usize {
+        self.lengths
+            .range(..=Reverse(priority))
+            .map(|(_, n)| n)
+            .sum()
+    }
+
+    /// Lines up, or leaves another waker. Returns the one that was left before.
+    #[must_use = "a waker must not be dropped under the lock"]
+    pub(super) fn wait(&mut self, place: Place, waker: &Waker) -> Option<Waker> {
+        match self.waiting.entry(place) {
+            Entry::Occupied(known) if known.get().will_wake(waker) => None,
+            Entry::Occupied(mut known) => Some(known.insert(waker.clone())),
+            Entry::Vacant(free) => {
+                free.insert(waker.clone());
+                *self.lengths.entry(place.priority).or_default() += 1;
+                None
+            }
+        }
     }
 
     pub(super) fn first(&self) -> Option<Place> {
@@ -67,9 +84,9 @@ impl Queue {
 
     /// Gives the first one its turn. Returns whom to wake.
     pub(super) fn grant_first(&mut self, ticket: Ticket) -> Option<Waker> {
-        let (place, waker) = self.waiting.pop_first()?;
+        let place = self.first()?;
         self.granted.insert(place, ticket);
-        Some(waker)
+        self.leave(place)
     }
 
     /// The turn that was given to this place, if one was.
@@ -77,9 +94,14 @@ impl Queue {
         self.granted.remove(&place)
     }
 
-    /// Steps out of the line.
-    pub(super) fn leave(&mut self, place: Place) {
-        self.waiting.remove(&place);
+    /// Steps out of the line. Returns the waker that was left.
+    #[must_use = "a waker must not be dropped under the lock"]
+    pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
+        let waker = self.waiting.remove(&place)?;
+        if let Some(length) = self.lengths.get_mut(&place.priority) {
+            *length -= 1;
+        }
+        Some(waker)
     }
 
     /// This one will look again at this time, or when it is woken.
@@ -100,8 +122,10 @@ impl Queue {
         }
     }
 
-    pub(super) fn everybody(&self) -> Vec<Waker> {
-        self.waiting.values().cloned().collect()
+    /// Sends everybody out of the line. Returns whom to wake.
+    pub(super) fn dismiss(&mut self) -> Vec<Waker> {
+        self.lengths.clear();
+        mem::take(&mut self.waiting).into_values().collect()
     }
 }
 
