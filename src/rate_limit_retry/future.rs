@@ -378,13 +378,13 @@ impl Progress {
         if limits.is_empty() {
             return;
         }
-        let now = time::now();
+        let (policies, now) = (rate_limit_policy(&parts.headers), time::now());
         match (&self.permit, copy) {
-            (Some(permit), _) => permit.told(&limits, &rate_limit_policy(&parts.headers), now),
+            (Some(permit), _) => permit.told(&limits, &policies, now),
             // It was sent unseen; those that follow will not be.
             (None, Some(copy)) => {
                 let key = self.key.get_or_insert_with(|| settings.key_of(copy));
-                settings.pacer.watch(key, now);
+                settings.pacer.told_unseen(key, &limits, &policies, now);
             }
             (None, None) => {}
         }

@@ -4,6 +4,7 @@ mod cancellation;
 mod contract;
 mod copies;
 mod extremes;
+mod pacer;
 mod probe;
 mod rate_limit_retry;
 mod replay;

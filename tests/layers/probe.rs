@@ -40,6 +40,7 @@ struct Shared {
     sent: Mutex<Vec<Sent>>,
     ready: AtomicUsize,
     calling: AtomicUsize,
+    most_calling: AtomicUsize,
 }
 
 /// A request as it came.
@@ -73,6 +74,7 @@ impl Probe {
             sent: Mutex::default(),
             ready: AtomicUsize::new(0),
             calling: AtomicUsize::new(0),
+            most_calling: AtomicUsize::new(0),
         };
         Self {
             shared: Arc::new(shared),
@@ -98,6 +100,11 @@ impl Probe {
     pub fn held(&self) -> (usize, usize) {
         let load = |count: &AtomicUsize| count.load(Ordering::SeqCst);
         (load(&self.shared.ready), load(&self.shared.calling))
+    }
+
+    /// The most calls that were under way at the same time.
+    pub fn most_calls(&self) -> usize {
+        self.shared.most_calling.load(Ordering::SeqCst)
     }
 }
 
@@ -126,6 +133,8 @@ impl Service<Request<Bytes>> for Probe {
         assert!(self.ready.take().is_some(), "called without being ready");
         let shared = Arc::clone(&self.shared);
         let calling = Grip::new(&shared, |shared| &shared.calling);
+        let count = shared.calling.load(Ordering::SeqCst);
+        shared.most_calling.fetch_max(count, Ordering::SeqCst);
         let mut sent = shared.sent.lock().unwrap();
         let answer = (shared.answer)(sent.len() + 1, &request);
         sent.push(Sent { at: now(), request });

@@ -141,6 +141,22 @@ impl Gate {
         self.change(now, |limits| limits.spent(pause, longest_wait, now));
     }
 
+    /// The answer to a request that had no permit says how much is left.
+    pub(super) fn told_unseen(
+        &self,
+        limits: &[RateLimit],
+        policies: &[RateLimitPolicy],
+        now: Instant,
+    ) {
+        let mut state = self.lock();
+        if state.limits.refusals() == 0 {
+            // Its sending is counted late: there was nothing to count it by before.
+            let ticket = state.limits.sent(false, now);
+            state.limits.told(ticket, limits, policies, now);
+            state.limits.let_through(ticket, now);
+        }
+    }
+
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
         let state = self.lock();
         // Those under way have to be counted on, and their places are this queue's.

@@ -15,7 +15,11 @@ use self::{
     limits::{Learning, Limits},
 };
 use super::error::RateLimited;
-use crate::{mark::LimitKey, time};
+use crate::{
+    header::{RateLimit, RateLimitPolicy},
+    mark::LimitKey,
+    time,
+};
 
 mod gate;
 mod history;
@@ -261,10 +265,17 @@ impl Pacer {
         }
     }
 
-    /// From now on requests with this key ask first.
-    pub(super) fn watch(&self, key: &LimitKey, now: Instant) {
+    /// The answer to a request without a permit says how much is left: from now on requests with this
+    /// key ask first.
+    pub(super) fn told_unseen(
+        &self,
+        key: &LimitKey,
+        limits: &[RateLimit],
+        policies: &[RateLimitPolicy],
+        now: Instant,
+    ) {
         if self.rules.mode == Mode::Learning {
-            self.gate(key, now);
+            self.gate(key, now).told_unseen(limits, policies, now);
         }
     }
 
