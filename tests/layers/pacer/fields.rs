@@ -1,5 +1,7 @@
 //! What a server says of what is left.
 
+use tokio::time::sleep;
+
 use super::*;
 
 const POLICY: &str = "ratelimit-policy";
@@ -84,4 +86,65 @@ async fn fields_that_cannot_be_read_are_as_good_as_none() {
         all_served(send_all(&api, 3..100)).await;
         assert_eq!(start.elapsed(), 4 * LATENCY, "{field:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_telling_is_not_asked_one_request_at_a_time() {
+    let probe = Probe::slow(SECOND, |count, _| {
+        let response = status(200);
+        Ok(match count {
+            1 | 2 => with_field(response, "ratelimit", r#""default";r=0;t=2"#),
+            _ => response,
+        })
+    });
+    let (api, _) = paced(Pacer::new(), &probe);
+    for number in 0..3 {
+        served(send(&api, numbered(number))).await;
+        sleep(5 * SECOND).await;
+    }
+    let start = now();
+    all_served(send_all(&api, 3..103)).await;
+    assert!(start.elapsed() < 20 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_server_that_stops_telling_does_not_stop_the_job() {
+    let probe = Probe::new(|count, _| {
+        let response = status(200);
+        Ok(match count {
+            1 | 2 => {
+                let response = with_field(response, POLICY, r#""default";q=5;w=10"#);
+                with_field(response, "ratelimit", r#""default";r=0;t=10"#)
+            }
+            _ => response,
+        })
+    });
+    let (api, _) = paced(Pacer::new(), &probe);
+    for number in 0..2 {
+        served(send(&api, numbered(number))).await;
+        sleep(11 * SECOND).await;
+    }
+    let start = now();
+    all_served(send_all(&api, 2..50)).await;
+    assert!(start.elapsed() < 200 * SECOND, "{:?}", start.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_never_come_do_not_stop_the_job_that_a_server_has_told_of_its_window() {
+    // Four callers of the new window give up before they have an answer.
+    let probe = Probe::slow(SECOND, |_, _| {
+        let response = with_field(status(200), POLICY, r#""default";q=4;w=10"#);
+        Ok(with_field(response, "ratelimit", r#""default";r=0;t=10"#))
+    });
+    let (api, _) = paced(Pacer::new(), &probe);
+    for number in 0..2 {
+        served(send(&api, numbered(number))).await;
+        sleep(11 * SECOND).await;
+    }
+    let lost = send_all(&api, 2..6);
+    sleep(SECOND / 2).await;
+    lost.iter().for_each(JoinHandle::abort);
+    let start = now();
+    served(send(&api, numbered(6))).await;
+    assert!(start.elapsed() < 60 * SECOND, "{:?}", start.elapsed());
 }

@@ -326,3 +326,34 @@ async fn a_gentle_start_adds_one_for_each_that_is_let_through() {
 fn only_or_none(pacer: &Pacer) -> Option<LimitSnapshot> {
     pacer.snapshot().into_iter().next()
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_quota_is_remembered_for_its_whole_period() {
+    let probe = refusing(0, "");
+    let (api, _) = paced(Pacer::new().quota(Quota::per_hour(100)), &probe);
+    let start = now();
+    all_served(send_all(&api, 0..60)).await;
+    // Long enough for what was learned to be forgotten; this was not learned.
+    sleep(Duration::from_secs(11 * 60)).await;
+    all_served(send_all(&api, 60..120)).await;
+    let times = times(&probe, start);
+    assert!(times[100] >= Duration::from_secs(3600), "{:?}", times[100]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_gentle_start_that_is_refused_at_once_stays_gentle() {
+    let probe = Probe::slow(SECOND, |count, _| {
+        Ok(match count {
+            1 => refused("5"),
+            _ => status(200),
+        })
+    });
+    let (api, _) = paced(Pacer::new().gentle_start(1), &probe);
+    let start = now();
+    all_served(send_all(&api, 0..20)).await;
+    let times = times(&probe, start);
+    assert_eq!(times[0], Duration::ZERO);
+    let opened = times[1];
+    let at_once = times.iter().filter(|time| **time == opened).count();
+    assert_eq!(at_once, 1, "{times:?}");
+}
