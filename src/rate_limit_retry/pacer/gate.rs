@@ -148,13 +148,7 @@ impl Gate {
         policies: &[RateLimitPolicy],
         now: Instant,
     ) {
-        let mut state = self.lock();
-        if state.limits.refusals() == 0 {
-            // Its sending is counted late: there was nothing to count it by before.
-            let ticket = state.limits.sent(false, now);
-            state.limits.told(ticket, limits, policies, now);
-            state.limits.let_through(ticket, now);
-        }
+        self.lock().limits.told(None, limits, policies, now);
     }
 
     pub(super) fn is_forgotten(&self, now: Instant) -> bool {
@@ -401,7 +395,7 @@ impl Permit {
     pub(crate) fn told(&self, limits: &[RateLimit], policies: &[RateLimitPolicy], now: Instant) {
         if let Some(ticket) = self.ticket {
             let mut state = self.gate.lock();
-            state.limits.told(ticket, limits, policies, now);
+            state.limits.told(Some(ticket), limits, policies, now);
         }
     }
 }

@@ -197,17 +197,19 @@ impl Limits {
         None
     }
 
-    /// What an answer's fields say of what is left.
+    /// What an answer's fields say of what is left; without a ticket, the answer to one that was sent
+    /// before there was anything to limit it.
     pub(super) fn told(
         &mut self,
-        ticket: Ticket,
+        ticket: Option<Ticket>,
         limits: &[RateLimit],
         policies: &[RateLimitPolicy],
         now: Instant,
     ) {
         self.shown = now;
-        self.told
-            .answered(ticket.number, self.sent, limits, policies, now);
+        // Those before there was anything are counted as one, before the first.
+        let (number, sent) = ticket.map_or((0, 0), |ticket| (ticket.number, self.sent));
+        self.told.answered(number, sent, limits, policies, now);
     }
 
     /// When a request could be sent that has so many before it, as far as is known.

@@ -224,7 +224,7 @@ impl Policy {
         }
         // It was sent when the other answer was there, and used up one at least.
         let after = newest.number > self.newest.sent;
-        let before_the_reset = newest.at + SAME_RESET < self.resets;
+        let before_the_reset = newest.at + SAME_RESET < self.told_until();
         if after && before_the_reset && newest.remaining >= self.newest.remaining {
             self.steady.get_or_insert(true);
         }
