@@ -483,7 +483,9 @@ impl Learned {
         let shortest = LEAST_RAMP
             .max(2.0 * self.burst.least)
             .max(4.0 * rate.value() * self.round_trip);
-        let longest = 150.0_f64.max(5.0 * self.burst.least);
+        let longest = 150.0_f64
+            .max(5.0 * self.burst.least)
+            .min(LONGEST_RAMP * rate.value());
         self.ramp = Ramp {
             step,
             // As long as its slowness costs what the next refusal will cost.
@@ -600,6 +602,8 @@ const SHARE_OF_GAIN: f64 = 0.97;
 /// a quota that has doubled is found.
 const RAMP_BEND: f64 = 0.3;
 const LEAST_RAMP: f64 = 8.0;
+/// In seconds: a quota that others have left is found as soon at a low rate as at a high one.
+const LONGEST_RAMP: f64 = 20.0;
 const LEAST_STEP: f64 = 0.01;
 const MOST_STEP: f64 = 0.5;
 /// No measurement counts for more requests: a limit may change.
