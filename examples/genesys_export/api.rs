@@ -1,5 +1,7 @@
 //! The stack, and the two calls that are made through it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -16,7 +18,7 @@ use tower_outbound::{
     mark::ReplaySafe,
     outcome::Outcome,
     preset::GenesysCloud,
-    rate_limit_retry::RateLimitRetry,
+    rate_limit_retry::{Pacer, RateLimitRetry},
     token::{TokenCache, TokenError},
     token_refresh::TokenRefresh,
 };
@@ -37,19 +39,23 @@ pub(crate) fn http_client() -> HttpClient {
 pub(crate) struct Api {
     stack: RateLimitRetry<TokenRefresh<BufferErrorBody<HttpClient>>>,
     url: String,
+    /// What holds the calls back; kept to be looked at.
+    pub(crate) pacer: Arc<Pacer>,
 }
 
 impl Api {
     pub(crate) fn new(cloud: &GenesysCloud, tokens: TokenCache, http: HttpClient) -> Self {
+        // A bulk job: what is under way when the quota ends is refused, so it begins with few.
+        let pacer = Arc::new(Pacer::new().gentle_start(8));
         let stack = ServiceBuilder::new()
             // Outermost: what is sent again after a wait gets the token of that time.
-            .layer(cloud.rate_limit_retry())
+            .layer(cloud.rate_limit_retry().pacer(Arc::clone(&pacer)))
             .layer(cloud.token_refresh(tokens))
             // Lets the layers above tell one 401 or 504 from another, and us say what was wrong.
             .layer(BufferErrorBodyLayer::new())
             .service(http);
         let url = cloud.api_url().to_owned();
-        Self { stack, url }
+        Self { stack, url, pacer }
     }
 
     /// The ids of the conversations on a page; none after the last page.

@@ -72,6 +72,9 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     println!("{} conversations in {}", ids.len(), path.display());
     let tokens_used = tokens.peek().map_or(0, |token| token.generation());
     tally.print(tokens_used, time, site.quota);
+    for limit in api.pacer.snapshot() {
+        println!("  limit      {limit}");
+    }
     output::check(&path, &ids)?;
     site.cross_check(&ids, &tally.traffic(tokens_used))?;
     println!("  checked    every conversation is in the file, once");

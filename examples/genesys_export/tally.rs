@@ -45,7 +45,8 @@ impl Tally {
         println!("  calls      {}, in {requests} requests", self.calls);
         println!("  renewals   {}", tokens.saturating_sub(1));
         println!("  replays    {} after 401", self.token_replays);
-        println!("  429s       {}", self.refusals);
+        let refused = self.refusals as f64 / self.calls.max(1) as f64;
+        println!("  429s       {}, {refused:.3} per call", self.refusals);
 
         let ideal = ideal(self.calls, quota).as_secs_f64();
         let time = time.as_secs_f64();
