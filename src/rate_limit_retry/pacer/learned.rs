@@ -483,9 +483,9 @@ impl Learned {
         let shortest = LEAST_RAMP
             .max(2.0 * self.burst.least)
             .max(4.0 * rate.value() * self.round_trip);
-        let longest = 150.0_f64
-            .max(5.0 * self.burst.least)
-            .min(LONGEST_RAMP * rate.value());
+        // A large burst forgives a ramp that is too steep.
+        let longest = (150.0 + 150.0 / self.burst.least).max(5.0 * self.burst.least);
+        let longest = longest.min(LONGEST_RAMP * rate.value());
         self.ramp = Ramp {
             step,
             // As long as its slowness costs what the next refusal will cost.
