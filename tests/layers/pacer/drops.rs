@@ -162,12 +162,12 @@ async fn a_request_that_failed_holds_nothing_even_if_its_future_is_kept() {
     std::future::poll_fn(|cx| broken.poll_ready(cx))
         .await
         .unwrap();
-    let first = tokio::spawn(good.clone().oneshot(numbered(0)));
+    let first = spawn(good.clone().oneshot(numbered(0)));
     tokio::task::yield_now().await;
     let mut broken = pin!(broken.call(numbered(1)));
     assert!(in_time(broken.as_mut()).await.is_err());
     served(first).await;
-    served(tokio::spawn(good.oneshot(numbered(2)))).await;
+    served(spawn(good.oneshot(numbered(2)))).await;
 
     // Its deadline has passed while it was the first in the queue.
     let probe = refusing(1, "20");
@@ -239,7 +239,7 @@ proptest! {
             let (api, pacer) = paced(Pacer::new().concurrency(allowed), &probe);
             let calls = calls.iter().enumerate().map(|(number, &(at, dropped, _))| {
                 let call = api.clone().oneshot(numbered(number));
-                tokio::spawn(async move {
+                spawn(async move {
                     sleep(Duration::from_millis(at)).await;
                     match dropped {
                         Some(after) => drop(timeout(Duration::from_millis(after), call).await),
@@ -272,7 +272,7 @@ async fn a_turn_is_asked_for_again_when_the_limit_closes_before_the_service_is_r
         .layer(RateLimitRetryLayer::new().pacer(Arc::clone(&pacer)))
         .concurrency_limit(1)
         .service(probe.clone());
-    let calls = (0..4).map(|number| tokio::spawn(api.clone().oneshot(numbered(number))));
+    let calls = (0..4).map(|number| spawn(api.clone().oneshot(numbered(number))));
     all_served(calls.collect::<Vec<_>>()).await;
     let sent = numbers(&probe);
     assert_eq!(sent.len(), 6);

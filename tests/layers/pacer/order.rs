@@ -71,7 +71,7 @@ async fn nobody_overtakes_the_queue_not_even_at_the_moment_when_it_opens() {
         let opens = now() + LATENCY + 10 * SECOND;
         let arrive = |number| {
             let api = api.clone();
-            tokio::spawn(async move {
+            spawn(async move {
                 sleep_until(opens).await;
                 api.oneshot(numbered(number)).await
             })
