@@ -117,7 +117,7 @@ impl Gate {
         now: Instant,
     ) -> Box<Waiting> {
         let replaced = state.queue.wait(place, ask.waker);
-        let woken = state.give_turns(now).woken;
+        let woken = state.give_turns(now, Some(place)).woken;
         drop(state);
         drop(replaced);
         wake(woken);
@@ -198,7 +198,7 @@ impl Gate {
     fn change(&self, now: Instant, change: impl FnOnce(&mut Limits)) {
         let mut state = self.lock();
         change(&mut state.limits);
-        let woken = state.give_turns(now).woken;
+        let woken = state.give_turns(now, None).woken;
         drop(state);
         wake(woken);
     }
@@ -211,12 +211,13 @@ impl Gate {
 /// What came of giving turns: whom to wake, once the lock is released.
 struct Given {
     woken: Vec<Waker>,
-    /// When the first of those who still wait has to look again.
+    /// When the one who looks has to look again, if it is the first of those who still wait.
     next: Option<Instant>,
 }
 
 impl State {
-    fn give_turns(&mut self, now: Instant) -> Given {
+    /// Gives turns to those whose time has come. `looking` needs no waking: it looks.
+    fn give_turns(&mut self, now: Instant, looking: Option<Place>) -> Given {
         let mut woken = Vec::new();
         if self.limits.spent_until(now).is_some() {
             // None of them is going to be sent; each finds out by itself.
@@ -230,13 +231,20 @@ impl State {
                     woken.extend(self.queue.grant_first(ticket));
                 }
                 Turn::At(at) => {
-                    woken.extend(self.queue.alarm_first(at));
-                    return Given {
-                        woken,
-                        next: Some(at),
-                    };
+                    let looks = self.queue.first().filter(|first| looking == Some(*first));
+                    match looks {
+                        Some(first) => self.queue.set_alarm(first, Some(at)),
+                        None => woken.extend(self.queue.alarm_first(at)),
+                    }
+                    let next = looks.map(|_| at);
+                    return Given { woken, next };
                 }
-                Turn::AfterAnswer => break,
+                Turn::AfterAnswer => {
+                    if let Some(place) = looking {
+                        self.queue.set_alarm(place, None);
+                    }
+                    break;
+                }
             }
         }
         Given { woken, next: None }
@@ -311,15 +319,10 @@ impl Waiting {
             return Look::Never(self.gate.error(Reason::Deadline, expected));
         }
         let replaced = state.queue.wait(self.place, cx.waker());
-        let given = state.give_turns(now);
+        let given = state.give_turns(now, Some(self.place));
         let look = match state.queue.take_granted(self.place) {
             Some(ticket) => Look::Turn(self.gate.permit(self.place, ticket)),
-            None => {
-                let first = state.queue.first() == Some(self.place);
-                let next = given.next.filter(|_| first);
-                state.queue.set_alarm(self.place, next);
-                Look::Later(next.into_iter().chain(self.deadline).min())
-            }
+            None => Look::Later(given.next.into_iter().chain(self.deadline).min()),
         };
         drop(state);
         drop(replaced);
@@ -338,7 +341,7 @@ impl Waiting {
         if let Some(ticket) = state.queue.take_granted(self.place) {
             state.limits.lost(ticket);
         }
-        let woken = state.give_turns(now).woken;
+        let woken = state.give_turns(now, None).woken;
         drop(state);
         drop(left);
         wake(woken);
