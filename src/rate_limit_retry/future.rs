@@ -326,7 +326,7 @@ impl Progress {
                 drop(permit);
                 settings.pacer.enter_again(key, Some(place), ask, now)?
             }
-            None => match settings.pacer.enter(key, ask, now)? {
+            None => match settings.pacer.enter(key, self.place, ask, now)? {
                 Entry::Go(permit) => {
                     self.permit = permit;
                     return Ok(None);
@@ -432,8 +432,10 @@ impl Progress {
         self.report(permit, class, verdict.as_ref().ok().copied(), settings, now);
 
         let next = verdict.and_then(|pause| match (class, copy.as_ref()) {
-            // Not by itself, but in the order of all.
-            (Class::Refused { .. }, Some(copy)) if !settings.pacer.is_off() => {
+            // Its limit is closed: it waits not by itself, but in the order of all.
+            (Class::Refused { .. } | Class::Transient { wait: Some(_) }, Some(copy))
+                if !settings.pacer.is_off() =>
+            {
                 let key = self.key.get_or_insert_with(|| settings.key_of(copy));
                 let waiting = settings
                     .pacer

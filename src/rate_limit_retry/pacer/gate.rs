@@ -62,9 +62,10 @@ impl Gate {
         }
     }
 
-    /// Asks for a turn behind all others.
+    /// Asks for a turn behind all others; at its old place, if it has failed since it had one.
     pub(super) fn enter(
         self: &Arc<Self>,
+        place: Option<Place>,
         ask: Ask<'_>,
         most_waiting: usize,
         now: Instant,
@@ -74,9 +75,12 @@ impl Gate {
             return Err(self.error(Reason::Spent, until));
         }
         if state.queue.is_empty() && state.limits.turn(now) == Turn::Go {
-            let place = state.queue.new_place(ask.priority);
+            let place = place.unwrap_or_else(|| state.queue.new_place(ask.priority));
             let ticket = state.limits.sent(false, now);
             return Ok(Entry::Go(Some(self.permit(place, ticket))));
+        }
+        if let Some(place) = place {
+            return self.line_up_again(state, place, ask, now).map(Entry::Wait);
         }
         let ahead = state.queue.ahead(ask.priority);
         let expected = state.limits.expected(ahead, now);
@@ -101,12 +105,22 @@ impl Gate {
         if let Some(until) = state.limits.spent_until(now) {
             return Err(self.error(Reason::Spent, until));
         }
+        let place = place.unwrap_or_else(|| state.queue.new_place(ask.priority));
+        self.line_up_again(state, place, ask, now)
+    }
+
+    fn line_up_again(
+        self: &Arc<Self>,
+        state: MutexGuard<'_, State>,
+        place: Place,
+        ask: Ask<'_>,
+        now: Instant,
+    ) -> Result<Box<Waiting>, RateLimited> {
         let opens = state.limits.expected(0, now);
         if ask.deadline.is_some_and(|deadline| deadline < opens) {
             return Err(self.error(Reason::Deadline, opens));
         }
-        let place = place.unwrap_or_else(|| state.queue.new_place(ask.priority));
-        Ok(self.line_up(state, place.refused(), ask, now))
+        Ok(self.line_up(state, place.again(), ask, now))
     }
 
     fn line_up(

@@ -60,8 +60,8 @@ pub(super) use self::{
 /// its own. Nothing is held back before a limit shows itself by a refusal or a `RateLimit` field; until
 /// then a request costs one atomic load. From then on the pacer
 ///
-/// - sends nothing before the time that the server named, and opens in the order of arrival, refused
-///   requests first;
+/// - sends nothing before the time that the server named, and opens in the order of arrival, those first
+///   that come back after a refusal or a failure;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
 /// - sends no more than a `RateLimit` field says is left;
@@ -216,10 +216,11 @@ impl Pacer {
         self.count.load(Ordering::Acquire) == 0 && !self.rules.hold_from_the_first_request()
     }
 
-    /// Asks for a turn.
+    /// Asks for a turn; at its old place, if the request has failed since it had one.
     pub(super) fn enter(
         &self,
         key: &LimitKey,
+        place: Option<Place>,
         ask: Ask<'_>,
         now: Instant,
     ) -> Result<Entry, RateLimited> {
@@ -231,7 +232,7 @@ impl Pacer {
             None if self.rules.hold_from_the_first_request() => self.gate(key, now),
             None => return Ok(Entry::Go(None)),
         };
-        gate.enter(ask, self.rules.most_waiting, now)
+        gate.enter(place, ask, self.rules.most_waiting, now)
     }
 
     /// Asks for a turn again, for a request that was refused.

@@ -19,10 +19,10 @@ pub(crate) struct Place {
     number: u64,
 }
 
-/// One that was refused goes before those that were never sent.
+/// One that comes back, because it was refused or failed, goes before those that never had a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Rank {
-    Refused,
+    Again,
     New,
 }
 
@@ -130,10 +130,10 @@ impl Queue {
 }
 
 impl Place {
-    /// The place of the same request after it was refused.
-    pub(super) fn refused(self) -> Self {
+    /// The place of the same request when it comes back.
+    pub(super) fn again(self) -> Self {
         Self {
-            rank: Rank::Refused,
+            rank: Rank::Again,
             ..self
         }
     }

@@ -143,3 +143,23 @@ async fn one_key_never_stalls_another_with_queues_before_both() {
     all_served(first).await;
     assert_idle(&pacer);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_failed_keeps_its_place_too() {
+    // With a time to come back at, without one, and lost on the way.
+    for failure in ["hinted", "bare", "lost"] {
+        let probe = Probe::new(move |count, _| match (count, failure) {
+            (3, "hinted") => Ok(with_field(status(503), "retry-after", "10")),
+            (3, "bare") => Ok(status(503)),
+            (3, _) => Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into()),
+            _ => Ok(status(200)),
+        });
+        let (api, pacer) = paced(Pacer::new().quota(Quota::per_second(1)), &probe);
+        all_served(send_all(&api, 0..60)).await;
+        let order = order(&probe);
+        let again = order.iter().rposition(|number| *number == 2).unwrap();
+        // Others may go during its pause, if there is nothing to wait for but that.
+        assert!(again <= 6, "{failure}: {order:?}");
+        assert_idle(&pacer);
+    }
+}

@@ -173,3 +173,26 @@ fn two_threads_that_hammer_one_key_are_served_to_the_last_request() {
     assert!(probe.most_calls() <= 3);
     assert_idle(&pacer);
 }
+
+#[tokio::test(start_paused = true)]
+async fn keys_are_bounded_and_those_that_find_no_room_are_served_all_the_same() {
+    let probe = Probe::slow(SECOND / 10, |_, _| Ok(status(200)));
+    let pacer = Arc::new(Pacer::new().concurrency(1));
+    let layer = RateLimitRetryLayer::new()
+        .pacer(Arc::clone(&pacer))
+        .limit_key(|head| LimitKey::new(head.uri.path()));
+    let api = layer.layer(probe);
+    // One after the other, and all at once.
+    for keys in 0..1100 {
+        let request = get(&format!("/one/{keys}"));
+        assert_eq!(api.clone().oneshot(request).await.unwrap().status(), 200);
+    }
+    assert_eq!(pacer.snapshot().len(), 1024);
+    let calls = (0..1100).flat_map(|key| [key; 3]);
+    let calls = calls.map(|key| send(&api, get(&format!("/all/{key}"))));
+    let calls: Vec<_> = calls.collect();
+    sleep(SECOND / 20).await;
+    assert_eq!(pacer.snapshot().len(), 1024);
+    all_served(calls).await;
+    assert_idle(&pacer);
+}
