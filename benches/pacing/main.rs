@@ -17,6 +17,7 @@ use std::{
 };
 
 use clap::Parser;
+use tower_outbound::mark::Priority;
 
 use self::{
     client::Client,
@@ -133,13 +134,16 @@ fn trials(options: &Options, clients: &[Client]) -> io::Result<()> {
         }
     }
     if contains_any(INTERACTIVE, &options.only) {
+        let ours = clients.iter().filter(|client| client.is_ours);
+        let plain = clients.iter().map(|client| (client, Priority(0)));
+        let runs: Vec<_> = plain
+            .chain(ours.map(|client| (client, Priority(1))))
+            .collect();
         let turn = |index: usize| {
-            Ok((
-                &clients[index],
-                interactive::run(&clients[index], options.seed)?,
-            ))
+            let (client, priority) = runs[index];
+            Ok((client, interactive::run(client, priority, options.seed)?))
         };
-        table::turns(&in_parallel(options.threads(), clients.len(), turn)?);
+        table::turns(&in_parallel(options.threads(), runs.len(), turn)?);
     }
     if contains_any(TOKEN_ENDPOINT, &options.only) {
         let seeds = |index: usize| token_endpoint::run_all(options.seed + index as u64);

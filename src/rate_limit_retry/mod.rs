@@ -42,9 +42,11 @@
 //! | 500, 501, other 4xx | returned | returned |
 //! | body cut after the head was handed over | not seen here | not seen here |
 //!
-//! What the server asks for (`Retry-After`, or `RateLimit` with nothing remaining) closes the request's
-//! *limit key*: all requests with that key wait, sent before or not, and come back spread out above the
-//! server's time, never below it. While nothing is closed, that costs a request one atomic load.
+//! Requests that share a limit (a [*limit key*](RateLimitRetryLayer::limit_key), by default the origin) share
+//! what is known of it. The [`Pacer`] closes the key when the server asks for a pause (`Retry-After`, or
+//! `RateLimit` with nothing remaining), sends nothing before the server's time, and opens in the order of
+//! arrival, refused requests first. It learns how much the limit lets through, and sends no more than that.
+//! While nothing is known of any limit, all this costs a request one atomic load.
 //!
 //! What is replayed equals what was sent; only [`ResendCount`](crate::mark::ResendCount) is added to its
 //! extensions. A response that is discarded is read to its end, within bounds, while the wait runs, so
@@ -63,27 +65,31 @@
 //! | `max_retries` | 3 failures | the usual number of the clouds' own clients |
 //! | `max_refusals` | 16 | each is a wait that the server asked for |
 //! | `max_wait` | 180 s for one pause | the official Genesys Cloud clients' |
-//! | backoff | 200 ms to 20 s, full jitter | fewest calls under contention |
-//! | after a refusal without a hint | 1 s to 20 s, full jitter, at least 100 ms | the AWS clients' base for throttling |
-//! | above a hint | up to a tenth, at most 5 s | those who were told the same time do not come back together |
+//! | backoff | 200 ms to 20 s, full jitter | few calls under contention, at all sizes of a crowd |
+//! | after a first refusal without a hint | 1 s to 20 s, full jitter, at least 100 ms | the AWS clients' base for throttling |
+//! | after later ones | the time that the limit takes for one request, doubled while nothing is let through; 100 ms to 20 s | |
+//! | pacer | learns, and holds nothing back before a limit shows itself | [`Pacer`]; long polls must not queue behind each other |
 //! | budget | 20 % of the requests, and 10 a second | [`budget`] |
 //! | limit key | origin, with the [`Tenant`](crate::mark::Tenant) if there is one | |
-//! | limit keys remembered | 1,024, while they are closed | |
+//! | limit keys remembered | 1,024, until ten minutes after their limit last showed itself | ten times the usual window |
 //!
 //! # Clone
 //!
-//! Cool-downs and budget live in the layer value. Services that one [`RateLimitRetryLayer`] or its clones
-//! make share them; two layers made with `new` do not. Make one per process.
+//! What is known of limits, and the budget, live in the layer value. Services that one [`RateLimitRetryLayer`] or its clones
+//! make share them; two layers made with `new` do not, unless they are given one `Arc<Pacer>`. Make one per process.
 //!
 //! # Cancellation
 //!
-//! A dropped future sends nothing more. The cool-downs that it learned of stay.
+//! A dropped future sends nothing more, and gives its place in the queue to the next. What it learned of
+//! the limit stays. A future that waits must be polled, or dropped: the first in a queue looks at the clock
+//! for all behind it, as the next owner of one of tokio's locks does.
 //!
 //! # Errors
 //!
 //! The last response, or the inner service's last error, is returned as it came; why it went no further is
-//! in the response's [`Outcome`](crate::outcome::Outcome). The layer's own error is [`RateLimited`]: the
-//! request's [`Deadline`](crate::mark::Deadline) comes before its limit opens, and it was not sent.
+//! in the response's [`Outcome`](crate::outcome::Outcome). The layer's own error is [`RateLimited`]: a request
+//! was not sent, since its [`Deadline`](crate::mark::Deadline) comes before its turn, a daily quota is spent, or the
+//! queue is full. It says when to come back.
 
 mod attempts;
 pub mod budget;

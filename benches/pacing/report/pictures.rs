@@ -91,6 +91,7 @@ fn refused(name: &str, clients: &[Client], seed: u64) -> io::Result<Bars> {
         "Retry-After, 11",
         "wait and loop",
         "AWS adaptive",
+        "this crate, gentle",
     ];
     for (_, client) in shown(clients, &models) {
         let runs = workers

@@ -1,6 +1,8 @@
 //! Tables on the terminal.
 
 use super::Row;
+use tower_outbound::mark::Priority;
+
 use crate::{
     client::Client,
     model::{figures::Figures, server::hint::Fields},
@@ -162,8 +164,12 @@ pub fn turns(turns: &[(&Client, Turn)]) {
             Some(false) => "failed",
             None => "not done",
         };
+        let name = match turn.priority {
+            Priority(0) => client.name.to_owned(),
+            priority => format!("{}, {priority:?}", client.name),
+        };
         cells.push(vec![
-            client.name.to_owned(),
+            name,
             turn.waiting.to_string(),
             turn.before.to_string(),
             format!("{:.1} s", turn.took.as_secs_f64()),

@@ -14,6 +14,8 @@ use tokio::{
     time::{sleep, timeout},
 };
 
+use tower_outbound::mark::Priority;
+
 use crate::{
     client::Client,
     model::{
@@ -31,6 +33,7 @@ use crate::{
 
 /// How the request fared.
 pub struct Turn {
+    pub priority: Priority,
     /// Requests that were not done when it came.
     pub waiting: usize,
     /// Of those, how many were done before it.
@@ -40,15 +43,16 @@ pub struct Turn {
     pub ok: Option<bool>,
 }
 
-/// It comes after a minute to a client that has ten thousand under way, at 20 requests a second.
+/// It comes after a minute to a client that has ten thousand under way, at 20 requests a second; with a mark
+/// that it goes first, or without.
 ///
 /// # Errors
 /// There is no runtime to be had.
-pub fn run(client: &Client, seed: u64) -> io::Result<Turn> {
-    virtual_time(seed, || wait_for_it(client, seed))
+pub fn run(client: &Client, priority: Priority, seed: u64) -> io::Result<Turn> {
+    virtual_time(seed, || wait_for_it(client, priority, seed))
 }
 
-async fn wait_for_it(client: &Client, seed: u64) -> Turn {
+async fn wait_for_it(client: &Client, priority: Priority, seed: u64) -> Turn {
     let settings = Settings {
         weather: Weather::fair(Quota::bucket(20, 20)),
         hint: Hint::Exact,
@@ -68,10 +72,11 @@ async fn wait_for_it(client: &Client, seed: u64) -> Turn {
     }
     sleep(COMES_AFTER).await;
     let (done_before, from) = (done.load(Ordering::Relaxed), clock.now());
-    let ok = timeout(LONGEST_WAIT, send(&mut service, request()))
-        .await
-        .ok();
+    let mut marked = request();
+    marked.extensions_mut().insert(priority);
+    let ok = timeout(LONGEST_WAIT, send(&mut service, marked)).await.ok();
     Turn {
+        priority,
         waiting: QUEUED - done_before,
         before: done.load(Ordering::Relaxed) - done_before,
         took: clock.now() - from,
