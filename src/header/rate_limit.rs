@@ -111,7 +111,11 @@ pub enum ResetUnit {
 /// demands (§7). A member without `r`, or with a parameter that is negative or of another type than
 /// the draft's, is left out.
 pub fn rate_limit(headers: &HeaderMap) -> Vec<RateLimit> {
-    let items = items(headers, "ratelimit");
+    // Most responses have no such field, and every one is asked.
+    if !headers.contains_key(&RATE_LIMIT) {
+        return Vec::new();
+    }
+    let items = items(headers, &RATE_LIMIT);
     items.iter().filter_map(read_limit).collect()
 }
 
@@ -119,7 +123,7 @@ pub fn rate_limit(headers: &HeaderMap) -> Vec<RateLimit> {
 ///
 /// Malformed fields and members are treated as by [`rate_limit`]; here the required one is `q`.
 pub fn rate_limit_policy(headers: &HeaderMap) -> Vec<RateLimitPolicy> {
-    let items = items(headers, "ratelimit-policy");
+    let items = items(headers, &RATE_LIMIT_POLICY);
     items.iter().filter_map(read_policy).collect()
 }
 
@@ -220,7 +224,7 @@ fn read_policy(item: &Item) -> Option<RateLimitPolicy> {
 }
 
 fn draft_07_limit(headers: &HeaderMap) -> Option<RateLimit> {
-    let field: Dictionary = structured(headers, "ratelimit")?;
+    let field: Dictionary = structured(headers, &RATE_LIMIT)?;
     let value = |key| match field.get(key) {
         Some(ListEntry::Item(item)) => Some(&item.bare_item),
         _ => None,
@@ -233,7 +237,7 @@ fn draft_07_limit(headers: &HeaderMap) -> Option<RateLimit> {
     })
 }
 
-fn items(headers: &HeaderMap, name: &str) -> Vec<Item> {
+fn items(headers: &HeaderMap, name: &HeaderName) -> Vec<Item> {
     let members: List = structured(headers, name).unwrap_or_default();
     let items = members.into_iter().filter_map(|member| match member {
         ListEntry::Item(item) => Some(item),
@@ -243,7 +247,7 @@ fn items(headers: &HeaderMap, name: &str) -> Vec<Item> {
 }
 
 /// All lines of a field as one, as RFC 9651 §4.2 has it.
-fn structured<T: FieldType>(headers: &HeaderMap, name: &str) -> Option<T> {
+fn structured<T: FieldType>(headers: &HeaderMap, name: &HeaderName) -> Option<T> {
     let lines: Vec<_> = headers.get_all(name).iter().map(|v| v.as_bytes()).collect();
     Parser::new(&lines.join(&b", "[..])).parse().ok()
 }
@@ -311,6 +315,8 @@ fn whole_number(number: &str) -> Option<u64> {
     Some(whole.parse().unwrap_or(u64::MAX))
 }
 
+static RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+static RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 static REMAINING: HeaderName = HeaderName::from_static("ratelimit-remaining");
 static RESET: HeaderName = HeaderName::from_static("ratelimit-reset");
 static X_REMAINING: HeaderName = HeaderName::from_static("x-ratelimit-remaining");

@@ -5,7 +5,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use http::{Request, Response, response};
@@ -157,8 +157,10 @@ where
                     match result {
                         Ok(response) => {
                             let (parts, body) = response.into_parts();
-                            let answer = Answer::read(&parts, this.settings);
-                            this.progress.listen(&parts, this.settings, this.request);
+                            let now = time::wall();
+                            let answer = Answer::read(&parts, this.settings, now);
+                            this.progress
+                                .listen(&parts, this.settings, this.request, now);
                             match this.progress.after(answer, this.settings, this.request, cx) {
                                 Next::Pause(pause) => State::pausing(pause, Some(Drain::new(body))),
                                 Next::Hold(waiting) => State::Holding {
@@ -234,7 +236,7 @@ struct Answer {
 }
 
 impl Answer {
-    fn read(parts: &response::Parts, settings: &Settings) -> Self {
+    fn read(parts: &response::Parts, settings: &Settings, now: SystemTime) -> Self {
         let below = parts
             .extensions
             .get::<Outcome>()
@@ -245,7 +247,7 @@ impl Answer {
         let class = if given_up {
             Class::Done
         } else {
-            settings.classify.response(parts, time::wall())
+            settings.classify.response(parts, now)
         };
         let surely_did_not_run = settings.retry_unsafe_on.contains(&parts.status);
         Self {
@@ -370,11 +372,12 @@ impl Progress {
         parts: &response::Parts,
         settings: &Settings,
         copy: &Option<Request<B>>,
+        wall: SystemTime,
     ) {
         if settings.pacer.is_off() {
             return;
         }
-        let limits = settings.classify.limits(parts, time::wall());
+        let limits = settings.classify.limits(parts, wall);
         if limits.is_empty() {
             return;
         }
