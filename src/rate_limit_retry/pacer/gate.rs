@@ -1,26 +1,25 @@
 //! The limits of one key, and the queue before them.
 
 use std::{
-    mem,
-    pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll, Waker},
+    task::Waker,
     time::Duration,
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
 use super::{
     LimitSnapshot,
     learned::{Pause, Turn},
     limits::{Limits, Ticket},
+    permit::Permit,
     queue::{Place, Queue},
+    waiting::Waiting,
 };
 use crate::{
     header::{RateLimit, RateLimitPolicy},
     mark::LimitKey,
     rate_limit_retry::error::{RateLimited, Reason},
-    time,
 };
 
 /// One key's limits and queue. Whoever touches it gives turns to those whose time has come.
@@ -49,6 +48,14 @@ pub(crate) struct Ask<'a> {
 pub(crate) enum Entry {
     Go(Option<Box<Permit>>),
     Wait(Box<Waiting>),
+}
+
+/// What one who waits is told.
+pub(super) enum Look {
+    Turn(Box<Permit>),
+    Never(RateLimited),
+    /// Nothing yet: look again then, or when woken.
+    Later(Option<Instant>),
 }
 
 impl Gate {
@@ -135,14 +142,79 @@ impl Gate {
         drop(state);
         drop(replaced);
         wake(woken);
-        Box::new(Waiting {
-            gate: Arc::clone(self),
-            place,
-            since: now,
-            deadline: ask.deadline,
-            alarm: None,
-            over: false,
-        })
+        Box::new(Waiting::new(Arc::clone(self), place, ask.deadline, now))
+    }
+
+    /// A waiter looks whether it has its turn, and until when it has not.
+    pub(super) fn look(
+        self: &Arc<Self>,
+        place: Place,
+        deadline: Option<Instant>,
+        waker: &Waker,
+        now: Instant,
+    ) -> Look {
+        let mut state = self.lock();
+        if let Some(ticket) = state.queue.take_granted(place) {
+            return Look::Turn(self.permit(place, ticket));
+        }
+        if let Some(until) = state.limits.spent_until(now) {
+            return Look::Never(self.error(Reason::Spent, until));
+        }
+        if deadline.is_some_and(|deadline| deadline <= now) {
+            let expected = state.limits.expected(0, now);
+            return Look::Never(self.error(Reason::Deadline, expected));
+        }
+        let replaced = state.queue.wait(place, waker);
+        let given = state.give_turns(now, Some(place));
+        let look = match state.queue.take_granted(place) {
+            Some(ticket) => Look::Turn(self.permit(place, ticket)),
+            None => Look::Later(given.next.into_iter().chain(deadline).min()),
+        };
+        drop(state);
+        drop(replaced);
+        wake(given.woken);
+        look
+    }
+
+    /// A waiter gives its place, or the turn that it has not seen yet, to the next.
+    pub(super) fn leave(&self, place: Place, now: Instant) {
+        let mut state = self.lock();
+        let left = state.queue.leave(place);
+        if let Some(ticket) = state.queue.take_granted(place) {
+            state.limits.lost(ticket);
+        }
+        let woken = state.give_turns(now, None).woken;
+        drop(state);
+        drop(left);
+        wake(woken);
+    }
+
+    /// Whether a turn that was given is one still: the limit may have closed since.
+    pub(super) fn is_open(&self, now: Instant) -> bool {
+        self.lock().limits.closed_until(now).is_none()
+    }
+
+    pub(super) fn let_through(&self, ticket: Ticket, now: Instant) {
+        self.change(now, |limits| limits.let_through(ticket, now));
+    }
+
+    pub(super) fn refused(&self, ticket: Ticket, pause: Pause, now: Instant) {
+        self.change(now, |limits| limits.refused(Some(ticket), pause, now));
+    }
+
+    pub(super) fn lost(&self, ticket: Ticket, now: Instant) {
+        self.change(now, |limits| limits.lost(ticket));
+    }
+
+    /// The answer to a request says how much is left.
+    pub(super) fn told(
+        &self,
+        ticket: Ticket,
+        limits: &[RateLimit],
+        policies: &[RateLimitPolicy],
+        now: Instant,
+    ) {
+        self.lock().limits.told(Some(ticket), limits, policies, now);
     }
 
     /// A request was refused that had no permit.
@@ -197,11 +269,7 @@ impl Gate {
     }
 
     fn permit(self: &Arc<Self>, place: Place, ticket: Ticket) -> Box<Permit> {
-        Box::new(Permit {
-            gate: Arc::clone(self),
-            place,
-            ticket: Some(ticket),
-        })
+        Box::new(Permit::new(Arc::clone(self), place, ticket))
     }
 
     fn error(&self, reason: Reason, retry_at: Instant) -> RateLimited {
@@ -262,167 +330,6 @@ impl State {
             }
         }
         Given { woken, next: None }
-    }
-}
-
-/// A place in the queue. Dropped, it goes to the next.
-///
-/// It must be polled to be given up in time: the first in the queue is the one that looks at the
-/// clock for all.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    gate: Arc<Gate>,
-    place: Place,
-    since: Instant,
-    deadline: Option<Instant>,
-    alarm: Option<Pin<Box<Sleep>>>,
-    over: bool,
-}
-
-impl Waiting {
-    /// How long it has waited.
-    pub(crate) fn waited(&self, now: Instant) -> Duration {
-        now.saturating_duration_since(self.since)
-    }
-
-    pub(crate) fn poll_turn(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Result<Box<Permit>, RateLimited>> {
-        loop {
-            let now = time::now();
-            let alarm = match self.look(cx, now) {
-                Look::Turn(permit) => {
-                    self.over = true;
-                    return Poll::Ready(Ok(permit));
-                }
-                Look::Never(error) => {
-                    // Whoever keeps this future must not keep the others waiting.
-                    self.leave();
-                    return Poll::Ready(Err(error));
-                }
-                Look::Later(alarm) => alarm,
-            };
-            let Some(alarm) = alarm else {
-                self.alarm = None;
-                return Poll::Pending;
-            };
-            match &mut self.alarm {
-                Some(sleep) if sleep.deadline() == alarm => {}
-                Some(sleep) => sleep.as_mut().reset(alarm),
-                none => *none = Some(Box::pin(sleep_until(alarm))),
-            }
-            if let Some(sleep) = &mut self.alarm
-                && sleep.as_mut().poll(cx).is_pending()
-            {
-                return Poll::Pending;
-            }
-        }
-    }
-
-    fn look(&self, cx: &Context<'_>, now: Instant) -> Look {
-        let mut state = self.gate.lock();
-        if let Some(ticket) = state.queue.take_granted(self.place) {
-            return Look::Turn(self.gate.permit(self.place, ticket));
-        }
-        if let Some(until) = state.limits.spent_until(now) {
-            return Look::Never(self.gate.error(Reason::Spent, until));
-        }
-        if self.deadline.is_some_and(|deadline| deadline <= now) {
-            let expected = state.limits.expected(0, now);
-            return Look::Never(self.gate.error(Reason::Deadline, expected));
-        }
-        let replaced = state.queue.wait(self.place, cx.waker());
-        let given = state.give_turns(now, Some(self.place));
-        let look = match state.queue.take_granted(self.place) {
-            Some(ticket) => Look::Turn(self.gate.permit(self.place, ticket)),
-            None => Look::Later(given.next.into_iter().chain(self.deadline).min()),
-        };
-        drop(state);
-        drop(replaced);
-        wake(given.woken);
-        look
-    }
-
-    /// Gives its place, or the turn that it has not seen yet, to the next.
-    fn leave(&mut self) {
-        if mem::replace(&mut self.over, true) {
-            return;
-        }
-        let now = time::now();
-        let mut state = self.gate.lock();
-        let left = state.queue.leave(self.place);
-        if let Some(ticket) = state.queue.take_granted(self.place) {
-            state.limits.lost(ticket);
-        }
-        let woken = state.give_turns(now, None).woken;
-        drop(state);
-        drop(left);
-        wake(woken);
-    }
-}
-
-enum Look {
-    Turn(Box<Permit>),
-    Never(RateLimited),
-    Later(Option<Instant>),
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.leave();
-    }
-}
-
-/// A turn. Dropped without an answer, its request counts as lost.
-#[derive(Debug)]
-pub(crate) struct Permit {
-    gate: Arc<Gate>,
-    place: Place,
-    /// `None` once it is accounted for.
-    ticket: Option<Ticket>,
-}
-
-impl Permit {
-    /// Gives the turn back if the limit has closed since. Then it has to be asked for again.
-    pub(crate) fn is_good(&self, now: Instant) -> bool {
-        self.gate.lock().limits.closed_until(now).is_none()
-    }
-
-    pub(crate) fn place(&self) -> Place {
-        self.place
-    }
-
-    /// An answer came that is no refusal.
-    pub(crate) fn let_through(mut self: Box<Self>, now: Instant) {
-        if let Some(ticket) = self.ticket.take() {
-            self.gate
-                .change(now, |limits| limits.let_through(ticket, now));
-        }
-    }
-
-    pub(crate) fn refused(mut self: Box<Self>, pause: Pause, now: Instant) {
-        if let Some(ticket) = self.ticket.take() {
-            self.gate
-                .change(now, |limits| limits.refused(Some(ticket), pause, now));
-        }
-    }
-
-    /// The answer says how much is left.
-    pub(crate) fn told(&self, limits: &[RateLimit], policies: &[RateLimitPolicy], now: Instant) {
-        if let Some(ticket) = self.ticket {
-            let mut state = self.gate.lock();
-            state.limits.told(Some(ticket), limits, policies, now);
-        }
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        if let Some(ticket) = self.ticket.take() {
-            let now = time::now();
-            self.gate.change(now, |limits| limits.lost(ticket));
-        }
     }
 }
 

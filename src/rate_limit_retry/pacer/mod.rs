@@ -25,15 +25,19 @@ mod gate;
 mod history;
 mod learned;
 mod limits;
+mod permit;
 mod queue;
 mod quota;
 mod told;
+mod waiting;
 
 pub(crate) use self::learned::Pause;
 pub use self::quota::Quota;
 pub(super) use self::{
-    gate::{Ask, Entry, Permit, Waiting},
+    gate::{Ask, Entry},
+    permit::Permit,
     queue::Place,
+    waiting::Waiting,
 };
 
 /// Holds back the requests that would be refused, and lets them go in the order of their arrival.
