@@ -32,7 +32,9 @@ use tower_outbound::rate_limit_retry::{Pacer, Quota, RateLimitRetryLayer};
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
 /// How the crowd is let go once the key is open.
-const RELEASES: [(&str, fn() -> Pacer); 4] = [
+type MakePacer = fn() -> Pacer;
+
+const RELEASES: [(&str, MakePacer); 4] = [
     ("all at once", || Pacer::new().without_learning()),
     ("with each answer", || {
         Pacer::new().without_learning().concurrency(100)
