@@ -10,7 +10,7 @@
 //! faster, until it refuses again. That tells the rate anew, and finds a quota that has grown.
 //! Requests that were under way at a refusal are no news: they are told by the epoch.
 
-use std::time::Duration;
+use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
@@ -88,6 +88,8 @@ pub(super) struct Learned {
     /// The first refusal came to a request whose sending was not seen.
     began_unseen: bool,
     opening: Opening,
+    /// Whether it has opened since the refusal that was news last.
+    is_open: bool,
     since_opened: SinceOpened,
     /// Refusals in a row, with nothing let through between them.
     failures: u32,
@@ -200,6 +202,7 @@ impl Learned {
             history: None,
             began_unseen: false,
             opening: Opening::default(),
+            is_open: true,
             since_opened: SinceOpened::new(window),
             failures: 0,
             distrust: 0,
@@ -217,6 +220,11 @@ impl Learned {
 
     /// The limit opens again.
     pub(super) fn open(&mut self, now: Instant) {
+        // A refusal that is no news may have closed it once more. Those sent before that are still
+        // under way, and numbered.
+        if mem::replace(&mut self.is_open, true) {
+            return;
+        }
         if let Some(history) = &mut self.history {
             history.sent(0, now);
         }
@@ -434,6 +442,7 @@ impl Learned {
         };
         self.failures = self.failures.saturating_add(1);
         self.epoch += 1;
+        self.is_open = false;
         self.history = Some(History::new(sent_at, now));
         self.opening = Opening {
             by_hint,
@@ -621,3 +630,6 @@ const LONGEST_WAIT: f64 = 1e5;
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest of those times; the cap of the AWS clients.
 const LONGEST_GUESS: Duration = Duration::from_secs(20);
+
+#[cfg(test)]
+mod tests;
