@@ -252,16 +252,13 @@ impl Learned {
     pub(super) fn turn(&mut self, now: Instant) -> Turn {
         let since = &self.since_opened;
         if since.scout {
-            return match since.sent {
-                0 => Turn::Go,
-                _ => Turn::AfterAnswer,
-            };
+            return self.after_answer(now);
         }
         if since.rush_left > 0 {
             return Turn::Go;
         }
         if since.trickle_under_way as f64 >= since.window {
-            return Turn::AfterAnswer;
+            return self.after_answer(now);
         }
         let unpaced = self.windowed && self.opening.by_hint;
         let Some(rate) = self.rate.filter(|_| !unpaced) else {
@@ -274,6 +271,15 @@ impl Learned {
             return Turn::Go;
         }
         Turn::At(now + Duration::from_secs_f64((missing / pace).clamp(LEAST_WAIT, LONGEST_WAIT)))
+    }
+
+    /// Not before one of those under way was answered, unless that takes long: a long poll tells
+    /// nothing of a limit, and must not hold the others.
+    fn after_answer(&self, now: Instant) -> Turn {
+        match self.since_opened.last {
+            Some(last) if now < last + LONG_IN_COMING => Turn::At(last + LONG_IN_COMING),
+            _ => Turn::Go,
+        }
     }
 
     /// A request is sent; `waited` if it had to wait for its turn.
@@ -623,6 +629,8 @@ const FORGETTING: f64 = 1.1;
 const DISTRUSTED_OPENINGS: u32 = 8;
 /// Floating-point dust.
 const ROUNDING: f64 = 1e-6;
+/// Refusals come sooner.
+const LONG_IN_COMING: Duration = Duration::from_secs(1);
 /// A wait of nothing would spin.
 const LEAST_WAIT: f64 = 1e-4;
 const LONGEST_WAIT: f64 = 1e5;
