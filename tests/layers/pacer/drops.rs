@@ -5,7 +5,7 @@ use std::{pin::pin, task::Waker};
 use proptest::prelude::*;
 use tokio::{runtime, time::sleep};
 use tower::{Service, ServiceBuilder};
-use tower_outbound::mark::Deadline;
+use tower_outbound::{mark::Deadline, rate_limit_retry::Quota};
 
 use super::*;
 
@@ -170,17 +170,22 @@ async fn a_request_that_failed_holds_nothing_even_if_its_future_is_kept() {
     served(spawn(good.oneshot(numbered(2)))).await;
 
     // Its deadline has passed while it was the first in the queue.
-    let probe = refusing(1, "20");
-    let (api, pacer) = paced(Pacer::new().concurrency(1), &probe);
-    let first = send(&api, numbered(0));
-    sleep(LATENCY / 2).await;
+    let probe = refusing(0, "");
+    let pacer = Pacer::new().quota(Quota::new(1, 20 * SECOND));
+    let (api, pacer) = paced(pacer, &probe);
+    served(send(&api, numbered(0))).await;
     let urgent = marked(numbered(1), Deadline::within(5 * SECOND));
     let mut urgent = pin!(api.clone().oneshot(urgent));
     assert!(poll_unheard(urgent.as_mut()).is_pending());
-    first.abort();
     let others = send_all(&api, 2..4);
-    assert!(timeout(60 * SECOND, urgent.as_mut()).await.is_ok());
+    let error = timeout(6 * SECOND, urgent.as_mut()).await.unwrap();
+    let error = error.unwrap_err();
+    assert_eq!(
+        RateLimited::find(&*error).unwrap().reason(),
+        Reason::Deadline
+    );
     all_served(others).await;
+    assert_eq!(order(&probe), [0, 2, 3]);
     assert_idle(&pacer);
 }
 

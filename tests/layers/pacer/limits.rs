@@ -123,6 +123,10 @@ proptest! {
 
 // ===== the server's times =====
 
+fn only_or_none(pacer: &Pacer) -> Option<LimitSnapshot> {
+    pacer.snapshot().into_iter().next()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
@@ -146,10 +150,11 @@ proptest! {
                 calls.extend(send_all(&api, [number]));
                 sleep(Duration::from_millis(pause)).await;
             }
-            for call in calls {
-                // One that has met with too many refusals gets the last one.
-                in_time(call).await.unwrap().unwrap();
-            }
+            // Not all may be done by then: what is refused by chance looks like a low rate.
+            sleep(3600 * SECOND).await;
+            assert_eq!(only_or_none(&pacer).map_or(0, |limit| limit.under_way), 0);
+            calls.iter().for_each(JoinHandle::abort);
+            join_all(calls).await;
             assert_idle(&pacer);
             let sent: Vec<_> = probe.take_sent().iter().map(|sent| sent.at).collect();
             let closed = sent.iter().zip(&answers).filter_map(|(at, hint)| {

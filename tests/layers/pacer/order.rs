@@ -23,6 +23,20 @@ async fn refused_requests_go_first_and_then_those_that_came_later_in_order_of_ar
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_late_goes_before_those_who_wait_already() {
+    let probe = refusing(2, "10");
+    let (api, _) = paced(Pacer::new(), &probe);
+    let mut calls = Vec::new();
+    for number in 0..5 {
+        // The first is refused after the second was sent, the second when the third waits.
+        calls.extend(send_all(&api, [number]));
+        sleep(LATENCY * 3 / 5).await;
+    }
+    all_served(calls).await;
+    assert_eq!(order(&probe), [0, 1, 0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_that_is_refused_again_keeps_its_place() {
     let probe = Probe::new(|count, _| {
         Ok(match count {
