@@ -358,3 +358,26 @@ async fn a_gentle_start_that_is_refused_at_once_stays_gentle() {
     let at_once = times.iter().filter(|time| **time == opened).count();
     assert_eq!(at_once, 1, "{times:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn refusals_by_chance_do_not_starve_a_job() {
+    // As of a quota that others use as well: three of ten are refused, whenever they come, for a second.
+    // The ideal takes about a minute and a half.
+    for seed in 0..20 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let chances: Vec<_> = (0..5000).map(|_| random.u8(0..10) < 3).collect();
+        let probe = Probe::new(move |count, _| {
+            Ok(match chances.get(count - 1) {
+                Some(true) => refused("1"),
+                _ => status(200),
+            })
+        });
+        let (api, pacer) = paced(Pacer::new(), &probe);
+        let calls = send_all(&api, 0..200);
+        sleep(1000 * SECOND).await;
+        let done = calls.iter().filter(|call| call.is_finished()).count();
+        assert_eq!(done, 200, "seed {seed}: {}", only(&pacer));
+        calls.iter().for_each(JoinHandle::abort);
+        join_all(calls).await;
+    }
+}
