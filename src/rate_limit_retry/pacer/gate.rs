@@ -300,6 +300,9 @@ struct Given {
 impl State {
     /// Gives turns to those whose time has come. `looking` needs no waking: it looks.
     fn give_turns(&mut self, now: Instant, looking: Option<Place>) -> Given {
+        if let Some(place) = looking {
+            self.queue.clear_alarm(place);
+        }
         let mut woken = Vec::new();
         if self.limits.spent_until(now).is_some() {
             // None of them is going to be sent; each finds out by itself.

@@ -113,6 +113,11 @@ impl Queue {
         }
     }
 
+    /// Whoever looks has no alarm any more, unless it is set anew.
+    pub(super) fn clear_alarm(&mut self, place: Place) {
+        self.alarm = self.alarm.filter(|(holder, _)| *holder != place);
+    }
+
     /// Whom to wake, so that the first one looks again at this time; none if it will.
     pub(super) fn alarm_first(&self, at: Instant) -> Option<Waker> {
         let (first, waker) = self.waiting.first_key_value()?;

@@ -234,7 +234,9 @@ proptest! {
         let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
         runtime.unwrap().block_on(async {
             let answers: Vec<u8> = calls.iter().map(|(_, _, answer)| *answer).collect();
-            let probe = Probe::new(move |count, _| match answers.get(count - 1) {
+            let last = calls.len();
+            let probe = Probe::new(move |count, request| match answers.get(count - 1) {
+                _ if request.uri().path() == format!("/a/{last}") => Ok(status(200)),
                 Some(0 | 1) => Ok(refused("1")),
                 Some(2) => Ok(status(429)),
                 Some(3) => Ok(status(503)),
@@ -257,7 +259,7 @@ proptest! {
             }
             assert_idle(&pacer);
             assert!(probe.most_calls() <= allowed as usize);
-            served(send(&api, numbered(0))).await;
+            served(send(&api, numbered(last))).await;
         });
     }
 }

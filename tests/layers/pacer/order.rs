@@ -2,7 +2,7 @@
 
 use tokio::time::{sleep, sleep_until};
 use tower_outbound::{
-    mark::Priority,
+    mark::{NoRetry, Priority},
     rate_limit_retry::{Pacer, Quota},
 };
 
@@ -176,4 +176,29 @@ async fn a_request_that_failed_keeps_its_place_too() {
         assert!(again <= 6, "{failure}: {order:?}");
         assert_idle(&pacer);
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_whose_time_came_while_another_was_under_way_is_woken_when_the_limit_closes() {
+    let probe = Probe::slow(5 * SECOND, |count, _| {
+        Ok(if count == 1 {
+            refused("10")
+        } else {
+            status(200)
+        })
+    });
+    let pacer = Pacer::new()
+        .without_learning()
+        .concurrency(1)
+        .quota(Quota::per_second(1));
+    let (api, pacer) = paced(pacer, &probe);
+    let start = now();
+    // Its quota has room again after a second, its bound after five; then the limit is closed.
+    let once = send(&api, marked(numbered(0), NoRetry));
+    let next = send_all(&api, 1..4);
+    assert_eq!(in_time(once).await.unwrap().unwrap().status(), 429);
+    all_served(next).await;
+    let times = times(&probe, start);
+    assert_eq!(times, [0, 15, 20, 25].map(|seconds| seconds * SECOND));
+    assert_idle(&pacer);
 }
