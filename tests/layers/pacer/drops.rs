@@ -5,7 +5,10 @@ use std::{pin::pin, task::Waker};
 use proptest::prelude::*;
 use tokio::{runtime, time::sleep};
 use tower::{Service, ServiceBuilder};
-use tower_outbound::{mark::Deadline, rate_limit_retry::Quota};
+use tower_outbound::{
+    mark::{Deadline, Priority},
+    rate_limit_retry::Quota,
+};
 
 use super::*;
 
@@ -229,6 +232,7 @@ proptest! {
     #[test]
     fn drops_at_any_time_leave_the_counters_at_zero_and_the_rest_served(
         allowed in 1..4_u32,
+        quota in prop::option::of((1..5_u32, 1..400_u64)),
         calls in prop::collection::vec((0..300_u64, prop::option::of(0..900_u64), 0..10_u8), 1..40),
     ) {
         let runtime = runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
@@ -243,9 +247,13 @@ proptest! {
                 Some(4) => error("lost"),
                 _ => Ok(status(200)),
             });
-            let (api, pacer) = paced(Pacer::new().concurrency(allowed), &probe);
+            let pacer = Pacer::new().concurrency(allowed);
+            let quota = quota.map(|(requests, millis)| Quota::new(requests, Duration::from_millis(millis)));
+            let pacer = quota.into_iter().fold(pacer, Pacer::quota);
+            let (api, pacer) = paced(pacer, &probe);
             let calls = calls.iter().enumerate().map(|(number, &(at, dropped, _))| {
-                let call = api.clone().oneshot(numbered(number));
+                let urgent = Priority(number as i8 % 3);
+                let call = api.clone().oneshot(marked(numbered(number), urgent));
                 spawn(async move {
                     sleep(Duration::from_millis(at)).await;
                     match dropped {

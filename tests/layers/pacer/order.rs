@@ -172,8 +172,9 @@ async fn a_request_that_failed_keeps_its_place_too() {
         all_served(send_all(&api, 0..60)).await;
         let order = order(&probe);
         let again = order.iter().rposition(|number| *number == 2).unwrap();
-        // Others may go during its pause, if there is nothing to wait for but that.
-        assert!(again <= 6, "{failure}: {order:?}");
+        // Others may go during a pause of its own, but not while the limit is closed for all.
+        let latest = if failure == "hinted" { 3 } else { 6 };
+        assert!(again <= latest, "{failure}: {order:?}");
         assert_idle(&pacer);
     }
 }
