@@ -318,18 +318,13 @@ impl State {
                 Turn::At(at) => {
                     let looks = self.queue.first().filter(|first| looking == Some(*first));
                     match looks {
-                        Some(first) => self.queue.set_alarm(first, Some(at)),
+                        Some(first) => self.queue.set_alarm(first, at),
                         None => woken.extend(self.queue.alarm_first(at)),
                     }
                     let next = looks.map(|_| at);
                     return Given { woken, next };
                 }
-                Turn::AfterAnswer => {
-                    if let Some(place) = looking {
-                        self.queue.set_alarm(place, None);
-                    }
-                    break;
-                }
+                Turn::AfterAnswer => break,
             }
         }
         Given { woken, next: None }

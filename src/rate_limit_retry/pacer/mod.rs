@@ -83,7 +83,14 @@ pub struct Pacer {
     rules: Rules,
     /// How many keys there are; written under their lock.
     count: AtomicUsize,
-    gates: Mutex<HashMap<LimitKey, Arc<Gate>>>,
+    gates: Mutex<Gates>,
+}
+
+#[derive(Default)]
+struct Gates {
+    by_key: HashMap<LimitKey, Arc<Gate>>,
+    /// When those that are forgotten were dropped.
+    swept: Option<Instant>,
 }
 
 struct Rules {
@@ -186,7 +193,7 @@ impl Pacer {
     /// Starts each key with so many requests at a time, and one more for each that is let through.
     ///
     /// For bulk jobs: what is under way when the quota ends is refused. By default there is no ramp,
-    /// since long polls must not queue behind each other.
+    /// since long polls must not queue behind each other. Without learning there is none either.
     #[must_use]
     pub fn gentle_start(mut self, requests: u32) -> Self {
         self.rules.gentle_start = Some(requests.max(1));
@@ -204,7 +211,7 @@ impl Pacer {
     /// What is known of each limit now, in the order of the keys' names.
     pub fn snapshot(&self) -> Vec<LimitSnapshot> {
         let now = time::now();
-        let gates: Vec<_> = self.gates().values().cloned().collect();
+        let gates: Vec<_> = self.gates().by_key.values().cloned().collect();
         let mut limits: Vec<_> = gates.iter().map(|gate| gate.snapshot(now)).collect();
         limits.sort_by(|one, other| one.key.as_str().cmp(other.key.as_str()));
         limits
@@ -286,33 +293,36 @@ impl Pacer {
 
     fn known(&self, key: &LimitKey, now: Instant) -> Option<Arc<Gate>> {
         let mut gates = self.gates();
-        let gate = Arc::clone(gates.get(key)?);
-        if gate.is_forgotten(now) {
-            gates.remove(key);
-            self.count.store(gates.len(), Ordering::Release);
-            return None;
+        if gates.swept.is_none_or(|swept| swept + SWEEPING < now) {
+            gates.swept = Some(now);
+            gates.by_key.retain(|_, gate| !gate.is_forgotten(now));
+            self.count.store(gates.by_key.len(), Ordering::Release);
         }
-        Some(gate)
+        gates.by_key.get(key).map(Arc::clone)
     }
 
     fn gate(&self, key: &LimitKey, now: Instant) -> Arc<Gate> {
-        let mut gates = self.gates();
-        if let Some(gate) = gates.get(key) {
+        if let Some(gate) = self.gates().by_key.get(key) {
             return Arc::clone(gate);
         }
-        if gates.len() >= MAX_KEYS {
-            make_room(&mut gates, now);
-        }
+        // Not under the lock: the user's closure may ask for a snapshot.
         let gate = Arc::new(Gate::new(key.clone(), self.rules.limits(key, now)));
-        // Where there is no room its requests are paced all the same, each crowd by a gate of its own.
-        if gates.len() < MAX_KEYS {
-            gates.insert(key.clone(), Arc::clone(&gate));
+        let mut gates = self.gates();
+        if let Some(gate) = gates.by_key.get(key) {
+            return Arc::clone(gate);
         }
-        self.count.store(gates.len(), Ordering::Release);
+        if gates.by_key.len() >= MAX_KEYS {
+            make_room(&mut gates.by_key, now);
+        }
+        // Where there is no room its requests are paced all the same, each crowd by a gate of its own.
+        if gates.by_key.len() < MAX_KEYS {
+            gates.by_key.insert(key.clone(), Arc::clone(&gate));
+        }
+        self.count.store(gates.by_key.len(), Ordering::Release);
         gate
     }
 
-    fn gates(&self) -> MutexGuard<'_, HashMap<LimitKey, Arc<Gate>>> {
+    fn gates(&self) -> MutexGuard<'_, Gates> {
         self.gates.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -401,5 +411,7 @@ impl fmt::Display for LimitSnapshot {
     }
 }
 
+/// A limit is forgotten after ten minutes at the least.
+const SWEEPING: Duration = Duration::from_secs(60);
 /// Far above the number of servers that a program calls, far below what would be felt in memory.
 const MAX_KEYS: usize = 1024;

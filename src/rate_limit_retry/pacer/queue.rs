@@ -105,12 +105,8 @@ impl Queue {
     }
 
     /// This one will look again at this time, or when it is woken.
-    pub(super) fn set_alarm(&mut self, place: Place, at: Option<Instant>) {
-        match at {
-            Some(at) => self.alarm = Some((place, at)),
-            None if self.alarm.is_some_and(|(set_by, _)| set_by == place) => self.alarm = None,
-            None => {}
-        }
+    pub(super) fn set_alarm(&mut self, place: Place, at: Instant) {
+        self.alarm = Some((place, at));
     }
 
     /// Whoever looks has no alarm any more, unless it is set anew.
