@@ -452,7 +452,10 @@ impl Learned {
         self.history = Some(History::new(sent_at, now));
         self.opening = Opening {
             by_hint,
-            closed: (now.saturating_duration_since(sent_at) + pause).as_secs_f64(),
+            closed: now
+                .saturating_duration_since(sent_at)
+                .saturating_add(pause)
+                .as_secs_f64(),
             under_way: behind as f64,
         };
         time::after(now, pause)

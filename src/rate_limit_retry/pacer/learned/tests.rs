@@ -30,3 +30,15 @@ fn a_pause_that_is_asked_for_when_the_limit_has_opened_loses_no_count() {
     let (rate, _) = learned.estimate().unwrap();
     assert!((1.5..=4.5).contains(&rate), "{rate}");
 }
+
+// Digits beyond any integer are read as `Duration::MAX`; the time that the answer took came on top.
+#[test]
+fn the_longest_pause_of_all_is_no_overflow() {
+    for pause in [Pause::Hint, Pause::Outage, Pause::Guess] {
+        let (mut learned, start) = (Learned::new(), time::now());
+        let sent = learned.sent(false, start);
+        let heard = start + SECOND;
+        let opens = learned.refused(sent, pause(Duration::MAX), heard);
+        assert_eq!(opens, time::after(heard, Duration::MAX));
+    }
+}
