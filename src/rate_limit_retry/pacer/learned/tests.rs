@@ -1,6 +1,451 @@
+use std::collections::VecDeque;
+
+use proptest::prelude::*;
+
 use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
+
+fn millis(millis: u64) -> Duration {
+    Duration::from_millis(millis)
+}
+
+// ===== a server, and a job that is never out of requests =====
+
+/// What a server lets through, by its own clock in seconds.
+#[derive(Clone, Copy, Debug)]
+enum Server {
+    Bucket {
+        rate: f64,
+        burst: f64,
+        level: f64,
+        at: f64,
+    },
+    Window {
+        quota: u64,
+        length: f64,
+        number: f64,
+        used: u64,
+    },
+}
+
+impl Server {
+    fn bucket(rate: f64, burst: f64) -> Self {
+        Server::Bucket {
+            rate,
+            burst,
+            level: burst,
+            at: 0.0,
+        }
+    }
+
+    fn window(quota: u64, length: f64) -> Self {
+        Server::Window {
+            quota,
+            length,
+            number: 0.0,
+            used: 0,
+        }
+    }
+
+    /// Lets a request through, or says in how many seconds it will.
+    fn ask(&mut self, now: f64) -> Result<(), f64> {
+        match self {
+            Server::Bucket {
+                rate,
+                burst,
+                level,
+                at,
+            } => {
+                *level = (*level + (now - *at) * *rate).min(*burst);
+                *at = now;
+                if *level < 1.0 - 1e-9 {
+                    return Err((1.0 - *level) / *rate);
+                }
+                *level -= 1.0;
+            }
+            Server::Window {
+                quota,
+                length,
+                number,
+                used,
+            } => {
+                // The first one is cut short.
+                let shifted = now + 0.3 * *length;
+                if (shifted / *length).floor() > *number {
+                    *number = (shifted / *length).floor();
+                    *used = 0;
+                }
+                if *used >= *quota {
+                    return Err((*number + 1.0) * *length - shifted);
+                }
+                *used += 1;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What it says when it refuses.
+#[derive(Clone, Copy, Debug)]
+enum Hints {
+    /// As `Retry-After` does, rounded up.
+    WholeSeconds,
+    None,
+}
+
+impl Hints {
+    fn pause(self, opens_in: f64) -> Pause {
+        match self {
+            Hints::WholeSeconds => Pause::Hint(SECOND.mul_f64(opens_in.ceil().max(1.0))),
+            Hints::None => Pause::Guess(millis(1000)),
+        }
+    }
+}
+
+/// What becomes of the refusals of those that were under way at another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Late {
+    /// Their pauses are kept, too.
+    Obeyed,
+    Heard,
+    NeverHeard,
+}
+
+#[derive(Debug)]
+struct Job {
+    learned: Learned,
+    server: Server,
+    hints: Hints,
+    round_trip: Duration,
+    late: Late,
+    start: Instant,
+    now: Instant,
+    closed_until: Option<Instant>,
+    /// What will be heard of each, and when.
+    under_way: VecDeque<(Instant, Sent, Option<Pause>)>,
+    /// Which second of the server each came in, and whether it was let through.
+    log: Vec<(f64, bool)>,
+}
+
+impl Job {
+    fn new(server: Server, hints: Hints, round_trip: Duration) -> Self {
+        let start = time::now();
+        Self {
+            learned: Learned::new(),
+            server,
+            hints,
+            round_trip,
+            late: Late::Obeyed,
+            start,
+            now: start,
+            closed_until: None,
+            under_way: VecDeque::new(),
+            log: Vec::new(),
+        }
+    }
+
+    /// Sends so many requests, each as soon as it has its turn.
+    fn send(&mut self, requests: usize) {
+        (0..requests).for_each(|_| self.send_one());
+    }
+
+    /// Sends until so many openings have ended with a refusal.
+    fn send_until_closed(&mut self, times: u64) {
+        while self.learned.epoch < times {
+            self.send_one();
+        }
+    }
+
+    /// Sends until the server's clock is beyond this second.
+    fn send_until(&mut self, second: f64) {
+        while self.log.last().is_none_or(|(at, _)| *at < second) {
+            self.send_one();
+        }
+    }
+
+    /// From now on, the server's bucket fills at this rate. It is empty now.
+    fn change_rate(&mut self, rate: f64) {
+        let (now, _) = self.log.last().expect("something was sent");
+        let Server::Bucket { burst, .. } = self.server else {
+            panic!("a window has no rate");
+        };
+        self.server = Server::Bucket {
+            rate,
+            burst,
+            level: 0.0,
+            at: *now,
+        };
+    }
+
+    fn send_one(&mut self) {
+        loop {
+            self.hear();
+            let heard_next = self.under_way.front().map(|(at, ..)| *at);
+            let next = match self.turn() {
+                Turn::Go if self.under_way.len() < MOST_UNDER_WAY => break,
+                Turn::Go | Turn::AfterAnswer => heard_next.expect("nothing is under way"),
+                Turn::At(at) => {
+                    assert!(at > self.now, "a wait of nothing spins");
+                    heard_next.map_or(at, |next| next.min(at))
+                }
+            };
+            self.now = next;
+        }
+        let sent = self.learned.sent(self.learned.epoch > 0, self.now);
+        let at = (self.now - self.start + self.round_trip / 2).as_secs_f64();
+        let answer = self.server.ask(at);
+        self.log.push((at, answer.is_ok()));
+        let refused = answer.err().map(|opens_in| self.hints.pause(opens_in));
+        self.under_way
+            .push_back((self.now + self.round_trip, sent, refused));
+    }
+
+    fn turn(&mut self) -> Turn {
+        match self.closed_until {
+            Some(until) if self.now < until => return Turn::At(until),
+            Some(_) => self.learned.open(self.now),
+            None => {}
+        }
+        self.closed_until = None;
+        self.learned.turn(self.now)
+    }
+
+    fn hear(&mut self) {
+        while let Some(&(at, sent, refused)) = self.under_way.front()
+            && at <= self.now
+        {
+            self.under_way.pop_front();
+            match refused {
+                None => self.learned.let_through(sent, self.now),
+                Some(pause) => {
+                    let late = sent.epoch < self.learned.epoch;
+                    if late && self.late == Late::NeverHeard {
+                        continue;
+                    }
+                    let until = self.learned.refused(sent, pause, self.now);
+                    if !late || self.late == Late::Obeyed {
+                        self.closed_until = self.closed_until.max(Some(until));
+                    }
+                }
+            }
+        }
+    }
+
+    fn rate(&self) -> f64 {
+        self.learned.estimate().expect("no rate was learnt").0
+    }
+
+    fn burst(&self) -> f64 {
+        self.learned.estimate().expect("no burst was learnt").1
+    }
+
+    /// How many of the newest requests were refused.
+    fn refused_of_last(&self, requests: usize) -> usize {
+        let newest = &self.log[self.log.len() - requests..];
+        newest
+            .iter()
+            .filter(|(_, let_through)| !let_through)
+            .count()
+    }
+
+    /// What was let through and refused in each of the server's windows, but for the one under way.
+    fn windows(&self, length: f64) -> Vec<(u64, u64)> {
+        let mut windows = Vec::new();
+        for (at, let_through) in &self.log {
+            let number = (at / length + 0.3) as usize;
+            windows.resize(windows.len().max(number + 1), (0, 0));
+            match let_through {
+                true => windows[number].0 += 1,
+                false => windows[number].1 += 1,
+            }
+        }
+        windows.pop();
+        windows
+    }
+}
+
+/// Of the job, as its connections allow.
+const MOST_UNDER_WAY: usize = 64;
+
+fn job(server: Server, round_trip: Duration) -> Job {
+    Job::new(server, Hints::WholeSeconds, round_trip)
+}
+
+fn buckets() -> impl Iterator<Item = (f64, f64, Duration)> {
+    let all = [7.0, 20.0, 50.0].into_iter().flat_map(|rate| {
+        let bursts = [1.0, 5.0, 20.0, 50.0].into_iter();
+        bursts.flat_map(move |burst| [5, 50, 500].map(|ms| (rate, burst, millis(ms))))
+    });
+    all
+}
+
+// ===== buckets =====
+
+#[test]
+fn the_rate_of_a_bucket_is_found_within_three_percent_or_five_without_bursts() {
+    for (rate, burst, round_trip) in buckets() {
+        let mut job = job(Server::bucket(rate, burst), round_trip);
+        // Whichever comes first: a high rate is found late.
+        while job.learned.epoch < 20 && job.log.len() < 8000 {
+            job.send_one();
+        }
+        let off = (job.rate() / rate - 1.0).abs();
+        // One that holds a single request refuses by jitter, and is approached from below.
+        let most = if burst > 1.0 { 0.03 } else { 0.05 };
+        assert!(off < most, "{rate} {burst} {round_trip:?}: {}", job.rate());
+    }
+}
+
+#[test]
+fn the_burst_of_a_bucket_is_found_as_far_as_a_pause_fills_it_and_never_exceeded() {
+    for (rate, burst, round_trip) in buckets() {
+        let mut job = job(Server::bucket(rate, burst), round_trip);
+        job.send(3000);
+        let found = job.burst();
+        assert!(
+            found < burst + 1.0,
+            "{rate} {burst} {round_trip:?}: {found}"
+        );
+        if burst < rate {
+            let least = burst * 0.9 - 1.0;
+            assert!(found >= least, "{rate} {burst} {round_trip:?}: {found}");
+        }
+    }
+}
+
+#[test]
+fn a_bucket_refuses_two_in_a_hundred_at_most_from_the_third_refusal_on() {
+    for (rate, burst, round_trip) in buckets() {
+        let mut job = job(Server::bucket(rate, burst), round_trip);
+        job.send_until_closed(3);
+        job.send(2000);
+        let refused = job.refused_of_last(2000);
+        assert!(refused <= 40, "{rate} {burst} {round_trip:?}: {refused}");
+    }
+}
+
+#[test]
+fn a_bucket_that_doubles_is_found() {
+    for (round_trip, most) in [(5, 1200), (50, 1200), (500, 4000)] {
+        let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
+        job.send(2000);
+        job.change_rate(40.0);
+        let found = (1..=most).find(|_| {
+            job.send_one();
+            job.rate() > 30.0
+        });
+        assert!(found.is_some(), "{round_trip}: {}", job.rate());
+    }
+}
+
+#[test]
+fn a_bucket_that_halves_is_found_before_forty_more_are_refused() {
+    for round_trip in [5, 50, 500] {
+        let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
+        job.send(2000);
+        job.change_rate(10.0);
+        job.send(400);
+        assert!(job.rate() < 12.0, "{round_trip}: {}", job.rate());
+        let refused = job.refused_of_last(400);
+        assert!(refused <= 40, "{round_trip}: {refused}");
+    }
+}
+
+#[test]
+fn without_hints_a_bucket_is_found_as_well() {
+    for (rate, burst, round_trip) in buckets() {
+        let mut job = Job::new(Server::bucket(rate, burst), Hints::None, round_trip);
+        job.send(4000);
+        let off = (job.rate() / rate - 1.0).abs();
+        assert!(off < 0.03, "{rate} {burst} {round_trip:?}: {}", job.rate());
+        let refused = job.refused_of_last(2000);
+        assert!(refused <= 40, "{rate} {burst} {round_trip:?}: {refused}");
+    }
+}
+
+// ===== windows =====
+
+#[test]
+fn a_window_is_used_up_and_costs_one_refusal_once_it_was_seen_twice() {
+    for (quota, length) in [(60, 10.0), (300, 60.0), (1000, 60.0), (10, 10.0)] {
+        for round_trip in [5, 50, 500] {
+            let mut job = job(Server::window(quota, length), millis(round_trip));
+            job.send_until(12.0 * length);
+            let windows = job.windows(length);
+            assert!(windows.len() > 10);
+            assert_eq!((windows[0].0, windows[1].0), (quota, quota));
+            for window in &windows[2..] {
+                assert_eq!(*window, (quota, 1), "{length} {round_trip}: {windows:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_quota_that_halves_or_doubles_is_followed_within_two_windows() {
+    for (before, after) in [(60, 30), (60, 120), (1000, 500), (1000, 2000)] {
+        for round_trip in [5, 50] {
+            let mut job = job(Server::window(before, 10.0), millis(round_trip));
+            job.send_until(48.0);
+            let Server::Window { quota, .. } = &mut job.server else {
+                unreachable!("it is a window");
+            };
+            *quota = after;
+            job.send_until(250.0);
+            let windows = job.windows(10.0);
+            assert_eq!(windows[5], (before, 1));
+            assert_eq!(windows[6].0, after);
+            for window in &windows[7..] {
+                assert_eq!(*window, (after, 1), "{before} {round_trip}: {windows:?}");
+            }
+            assert_eq!(job.burst(), after as f64);
+        }
+    }
+}
+
+#[test]
+fn a_pause_of_a_server_that_is_down_is_never_taken_for_a_window() {
+    // A hundred are let through in a second, and then there is a minute's pause.
+    let after_the_rush = |pause: fn(Duration) -> Pause| {
+        let (mut learned, mut now) = (Learned::new(), time::now());
+        refuse_next(&mut learned, pause(SECOND), now);
+        now += SECOND;
+        learned.open(now);
+        for _ in 0..100 {
+            let sent = learned.sent(true, now);
+            learned.let_through(sent, now);
+        }
+        refuse_next(&mut learned, pause(60 * SECOND), now);
+        now += 60 * SECOND;
+        learned.open(now);
+        send_while_go(&mut learned, now);
+        learned.turn(now)
+    };
+    assert_eq!(after_the_rush(Pause::Hint), Turn::AfterAnswer);
+    let turn = after_the_rush(Pause::Outage);
+    assert!(matches!(turn, Turn::At(_)), "{turn:?}");
+}
+
+// ===== refusals =====
+
+#[test]
+fn requests_under_way_at_a_refusal_are_no_news() {
+    for server in [Server::bucket(20.0, 20.0), Server::window(60, 10.0)] {
+        for round_trip in [5, 50, 500] {
+            let mut heard = job(server, millis(round_trip));
+            heard.late = Late::Heard;
+            let mut never = job(server, millis(round_trip));
+            never.late = Late::NeverHeard;
+            (never.start, never.now) = (heard.start, heard.now);
+            heard.send(1000);
+            never.send(1000);
+            assert!(heard.refused_of_last(1000) as u64 > heard.learned.epoch);
+            let what_is_known = |job: &Job| format!("{:?}", job.learned);
+            assert_eq!(what_is_known(&heard), what_is_known(&never));
+        }
+    }
+}
 
 // The numbers began anew at the second opening; a refusal of one of before then was a panic.
 #[test]
@@ -40,5 +485,262 @@ fn the_longest_pause_of_all_is_no_overflow() {
         let heard = start + SECOND;
         let opens = learned.refused(sent, pause(Duration::MAX), heard);
         assert_eq!(opens, time::after(heard, Duration::MAX));
+    }
+}
+#[test]
+fn a_limit_opens_when_the_server_says_whoever_is_refused() {
+    let (mut learned, now) = (Learned::new(), time::now());
+    let sent = [learned.sent(false, now), learned.sent(false, now)];
+    for pause in [Pause::Hint, Pause::Outage] {
+        for (seconds, sent) in sent.iter().enumerate() {
+            let length = SECOND * (3 + seconds as u32);
+            assert_eq!(learned.refused(*sent, pause(length), now), now + length);
+        }
+        let unseen = learned.refused_unseen(pause(9 * SECOND), now);
+        assert_eq!(unseen, now + 9 * SECOND);
+    }
+}
+
+#[test]
+fn without_hints_the_pauses_double_until_one_is_let_through() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    let mut pause = |learned: &mut Learned, guess| {
+        let length = refuse_next(learned, Pause::Guess(guess), now) - now;
+        now += length;
+        learned.open(now);
+        length
+    };
+    let pauses: Vec<_> = (0..9)
+        .map(|_| pause(&mut learned, Duration::ZERO))
+        .collect();
+    let doubled = [100, 200, 400, 800, 1600, 3200, 6400, 12_800, 20_000];
+    assert_eq!(pauses, doubled.map(millis));
+    for _ in 0..100 {
+        assert_eq!(pause(&mut learned, millis(500)), 20 * SECOND);
+    }
+
+    let now = time::now();
+    let sent = learned.sent(true, now);
+    learned.let_through(sent, now);
+    let until = refuse_next(&mut learned, Pause::Guess(millis(500)), now);
+    let rate = learned.estimate().unwrap().0;
+    let least = Duration::from_secs_f64(1.0 / rate).max(millis(100));
+    assert_eq!(until - now, least);
+}
+
+#[test]
+fn who_is_refused_without_a_hint_after_another_holds_nobody() {
+    let (mut learned, now) = (Learned::new(), time::now());
+    let late = learned.sent(false, now);
+    refuse_next(&mut learned, Pause::Guess(SECOND), now);
+    assert_eq!(learned.refused(late, Pause::Guess(SECOND), now), now);
+    assert_eq!(learned.refused_unseen(Pause::Guess(SECOND), now), now);
+}
+
+// ===== openings =====
+
+#[test]
+fn after_an_opening_was_found_closed_eight_are_tried_with_one_request() {
+    let mut now = time::now();
+    let mut learned = found_closed(&mut now);
+    for opening in 0..9 {
+        assert_eq!(learned.turn(now), Turn::Go);
+        let scout = learned.sent(true, now);
+        let turn = learned.turn(now);
+        assert_eq!(
+            turn == Turn::AfterAnswer,
+            opening < 8,
+            "{opening}: {turn:?}"
+        );
+        learned.let_through(scout, now);
+        assert_eq!(learned.turn(now), Turn::Go);
+        let opens = refuse_next(&mut learned, Pause::Hint(10 * SECOND), now);
+        now = opens;
+        learned.open(now);
+    }
+}
+
+#[test]
+fn a_scout_that_is_lost_is_followed_by_another_request() {
+    let mut now = time::now();
+    let mut learned = found_closed(&mut now);
+    let scout = learned.sent(true, now);
+    assert_eq!(learned.turn(now), Turn::AfterAnswer);
+    learned.lost(scout);
+    assert_eq!(learned.turn(now), Turn::Go);
+}
+
+#[test]
+fn a_gentle_start_doubles_with_every_round_trip_and_slows_down_at_64() {
+    let (mut learned, now) = (Learned::gentle(8), time::now());
+    let mut rounds = Vec::new();
+    for _ in 0..5 {
+        let sent = send_while_go(&mut learned, now);
+        rounds.push(sent.len());
+        for sent in sent {
+            learned.let_through(sent, now);
+        }
+    }
+    assert_eq!(rounds[..4], [8, 16, 32, 64]);
+    assert!((65..96).contains(&rounds[4]), "{rounds:?}");
+}
+
+#[test]
+fn a_gentle_start_with_none_at_a_time_is_one_with_one() {
+    let mut learned = Learned::gentle(0);
+    assert_eq!(send_while_go(&mut learned, time::now()).len(), 1);
+}
+
+#[test]
+fn without_a_gentle_start_all_go_at_once_until_the_first_refusal_and_then_four() {
+    let (mut learned, now) = (Learned::new(), time::now());
+    assert_eq!(send_while_go(&mut learned, now).len(), A_CROWD);
+    refuse_next(&mut learned, Pause::Hint(SECOND), now);
+    learned.open(now + SECOND);
+    assert_eq!(send_while_go(&mut learned, now + SECOND).len(), 4);
+}
+
+#[test]
+fn a_lost_request_makes_room_for_another() {
+    let (mut learned, now) = (Learned::gentle(3), time::now());
+    for _ in 0..5 {
+        let sent = send_while_go(&mut learned, now);
+        assert_eq!(sent.len(), 3);
+        assert_eq!(learned.turn(now), Turn::AfterAnswer);
+        sent.into_iter().for_each(|sent| learned.lost(sent));
+    }
+}
+
+#[test]
+fn a_request_that_is_lost_after_a_refusal_makes_no_room() {
+    let (mut learned, now) = (Learned::new(), time::now());
+    let late = learned.sent(false, now);
+    refuse_next(&mut learned, Pause::Hint(SECOND), now);
+    learned.open(now + SECOND);
+    send_while_go(&mut learned, now + SECOND);
+    learned.lost(late);
+    assert_eq!(learned.turn(now + SECOND), Turn::AfterAnswer);
+}
+
+fn refuse_next(learned: &mut Learned, pause: Pause, now: Instant) -> Instant {
+    let sent = learned.sent(true, now);
+    learned.refused(sent, pause, now)
+}
+
+/// Sends all that may go at this time, or a crowd.
+fn send_while_go(learned: &mut Learned, now: Instant) -> Vec<Sent> {
+    let mut sent = Vec::new();
+    while sent.len() < A_CROWD && learned.turn(now) == Turn::Go {
+        sent.push(learned.sent(true, now));
+    }
+    sent
+}
+
+const A_CROWD: usize = 1000;
+
+/// A limit of some twenty a second, that has refused the first request of an opening, and opens now.
+fn found_closed(now: &mut Instant) -> Learned {
+    let mut learned = Learned::new();
+    *now = refuse_next(&mut learned, Pause::Hint(SECOND), *now);
+    learned.open(*now);
+    for _ in 0..40 {
+        let sent = learned.sent(true, *now);
+        *now += millis(50);
+        learned.let_through(sent, *now);
+    }
+    for _ in 0..2 {
+        *now = refuse_next(&mut learned, Pause::Hint(10 * SECOND), *now);
+        learned.open(*now);
+    }
+    learned
+}
+
+// ===== any order =====
+
+#[derive(Clone, Copy, Debug)]
+enum Step {
+    Send,
+    SendUnasked,
+    LetThrough(usize),
+    Refused(usize, Pause),
+    RefusedUnseen(Pause),
+    Lost(usize),
+    Open,
+}
+
+fn pause() -> impl Strategy<Value = u64> {
+    prop_oneof![Just(0), 0..100_u64, 0..100_000_u64]
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let pause = prop_oneof![
+        (0..200_000_u64).prop_map(|length| Pause::Hint(millis(length))),
+        (0..200_000_u64).prop_map(|length| Pause::Outage(millis(length))),
+        (0..20_000_u64).prop_map(|length| Pause::Guess(millis(length))),
+        Just(Pause::Hint(Duration::MAX)),
+    ];
+    prop_oneof![
+        10 => Just(Step::Send),
+        2 => Just(Step::SendUnasked),
+        8 => (0..100_usize).prop_map(Step::LetThrough),
+        3 => (0..100_usize, pause.clone()).prop_map(|(which, pause)| Step::Refused(which, pause)),
+        1 => pause.prop_map(Step::RefusedUnseen),
+        1 => (0..100_usize).prop_map(Step::Lost),
+        3 => Just(Step::Open),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn whatever_happens_a_wait_has_an_end_and_the_estimate_is_a_number(
+        gentle in prop::option::of(0..100_u32),
+        steps in prop::collection::vec((step(), pause()), 1..300),
+    ) {
+        let mut learned = gentle.map_or_else(Learned::new, Learned::gentle);
+        let (mut now, mut under_way, mut closed) = (time::now(), Vec::new(), false);
+        for (step, pause) in steps {
+            now += millis(pause);
+            let turn = learned.turn(now);
+            if let Turn::At(at) = turn {
+                prop_assert!(at > now);
+            }
+            let mut take = |which: usize| match under_way.len() {
+                0 => None,
+                length => Some(under_way.swap_remove(which % length)),
+            };
+            match step {
+                Step::Send if turn != Turn::Go => {}
+                Step::Send | Step::SendUnasked => {
+                    if mem::take(&mut closed) {
+                        learned.open(now);
+                    }
+                    under_way.push(learned.sent(pause > 0, now));
+                }
+                Step::LetThrough(which) => {
+                    take(which).into_iter().for_each(|sent| learned.let_through(sent, now));
+                }
+                Step::Refused(which, pause) => {
+                    if let Some(sent) = take(which) {
+                        prop_assert!(learned.refused(sent, pause, now) >= now);
+                        closed = true;
+                    }
+                }
+                Step::RefusedUnseen(pause) => {
+                    prop_assert!(learned.refused_unseen(pause, now) >= now);
+                    closed = true;
+                }
+                Step::Lost(which) => take(which).into_iter().for_each(|sent| learned.lost(sent)),
+                Step::Open => {
+                    closed = false;
+                    learned.open(now);
+                }
+            }
+            if let Some((rate, burst)) = learned.estimate() {
+                prop_assert!(rate.is_finite() && rate > 0.0, "{rate}");
+                prop_assert!(burst.is_finite() && burst >= 1.0, "{burst}");
+            }
+        }
     }
 }
