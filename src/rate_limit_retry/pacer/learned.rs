@@ -546,8 +546,9 @@ impl Learned {
         // Where others use the same quota, refusals come by chance. Asking as often as the server says
         // costs no more than waiting does.
         let slowest = 1.0 / pause.length().max(LEAST_PAUSE).as_secs_f64();
-        rate.least = rate.least.max(slowest);
-        rate.most = rate.most.max(slowest);
+        let raised = (slowest / rate.value()).max(1.0);
+        rate.least *= raised;
+        rate.most *= raised;
         rate
     }
 

@@ -420,11 +420,13 @@ fn a_pause_of_a_server_that_is_down_is_never_taken_for_a_window() {
         now += 60 * SECOND;
         learned.open(now);
         send_while_go(&mut learned, now);
-        learned.turn(now)
+        (learned.turn(now), now)
     };
-    assert_eq!(after_the_rush(Pause::Hint), Turn::AfterAnswer);
-    let turn = after_the_rush(Pause::Outage);
+    let (turn, now) = after_the_rush(Pause::Hint);
+    assert_eq!(turn, after_an_answer(now));
+    let (turn, now) = after_the_rush(Pause::Outage);
     assert!(matches!(turn, Turn::At(_)), "{turn:?}");
+    assert_ne!(turn, after_an_answer(now));
 }
 
 // ===== refusals =====
@@ -548,7 +550,7 @@ fn after_an_opening_was_found_closed_eight_are_tried_with_one_request() {
         let scout = learned.sent(true, now);
         let turn = learned.turn(now);
         assert_eq!(
-            turn == Turn::AfterAnswer,
+            turn == after_an_answer(now),
             opening < 8,
             "{opening}: {turn:?}"
         );
@@ -565,7 +567,7 @@ fn a_scout_that_is_lost_is_followed_by_another_request() {
     let mut now = time::now();
     let mut learned = found_closed(&mut now);
     let scout = learned.sent(true, now);
-    assert_eq!(learned.turn(now), Turn::AfterAnswer);
+    assert_eq!(learned.turn(now), after_an_answer(now));
     learned.lost(scout);
     assert_eq!(learned.turn(now), Turn::Go);
 }
@@ -606,9 +608,17 @@ fn a_lost_request_makes_room_for_another() {
     for _ in 0..5 {
         let sent = send_while_go(&mut learned, now);
         assert_eq!(sent.len(), 3);
-        assert_eq!(learned.turn(now), Turn::AfterAnswer);
+        assert_eq!(learned.turn(now), after_an_answer(now));
         sent.into_iter().for_each(|sent| learned.lost(sent));
     }
+}
+
+#[test]
+fn a_request_that_is_long_in_coming_back_holds_the_others_for_a_second() {
+    let (mut learned, now) = (Learned::gentle(1), time::now());
+    learned.sent(false, now);
+    assert_eq!(learned.turn(now), after_an_answer(now));
+    assert_eq!(learned.turn(now + LONG_IN_COMING), Turn::Go);
 }
 
 #[test]
@@ -619,7 +629,12 @@ fn a_request_that_is_lost_after_a_refusal_makes_no_room() {
     learned.open(now + SECOND);
     send_while_go(&mut learned, now + SECOND);
     learned.lost(late);
-    assert_eq!(learned.turn(now + SECOND), Turn::AfterAnswer);
+    assert_eq!(learned.turn(now + SECOND), after_an_answer(now + SECOND));
+}
+
+/// What is said at this time when something was just sent whose answer is waited for.
+fn after_an_answer(now: Instant) -> Turn {
+    Turn::At(now + LONG_IN_COMING)
 }
 
 fn refuse_next(learned: &mut Learned, pause: Pause, now: Instant) -> Instant {
