@@ -212,9 +212,17 @@ fn what_was_sent_before_the_second_episode_is_start_up() {
     for (sent, answered) in [(0, 50), (0, 50), (40, 90), (60, 110), (100, 150)] {
         tally.refusal(at(sent), at(answered));
     }
-    assert_eq!((tally.refused, tally.refused_at_start), (5, 5));
+    // In the moment of the second episode's answer is still before it.
     tally.refusal(at(110), at(160));
-    assert_eq!((tally.refused, tally.refused_at_start), (6, 5));
+    assert_eq!((tally.refused, tally.refused_at_start), (6, 6));
+    tally.refusal(at(111), at(161));
+    assert_eq!((tally.refused, tally.refused_at_start), (7, 6));
+    // And in the moment of the very first answer nobody had learned anything.
+    let mut tally = Tally::default();
+    for (sent, answered) in [(0, 50), (50, 100), (60, 110), (105, 155), (111, 161)] {
+        tally.refusal(at(sent), at(answered));
+    }
+    assert_eq!((tally.refused, tally.refused_at_start), (5, 4));
 }
 
 #[test]
