@@ -142,3 +142,6 @@ impl Place {
 
 /// That of tokio's timers.
 const ALARM_PRECISION: std::time::Duration = std::time::Duration::from_millis(1);
+
+#[cfg(test)]
+mod tests;

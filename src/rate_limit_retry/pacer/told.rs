@@ -253,3 +253,6 @@ const REQUESTS_PER_LIE: u64 = 200;
 const SHORT_WINDOW: Duration = Duration::from_secs(2);
 /// The policy's rate, less what network jitter takes.
 const SLACK: f64 = 1.0;
+
+#[cfg(test)]
+mod tests;
