@@ -167,9 +167,8 @@ impl Limits {
 
     fn close_until(&mut self, until: Instant, now: Instant) {
         self.last_pause = self.last_pause.max(until.saturating_duration_since(now));
-        if until > now {
-            self.closed_until = self.closed_until.max(Some(until));
-        }
+        // Even if that is now: what is learnt begins anew when it opens.
+        self.closed_until = self.closed_until.max(Some(until));
     }
 
     /// The server asks for a pause longer than anyone waits.
@@ -261,3 +260,6 @@ impl Limits {
 
 /// Ten times the usual window of a minute.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
+
+#[cfg(test)]
+mod tests;
