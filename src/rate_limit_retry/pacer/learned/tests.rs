@@ -164,12 +164,9 @@ impl Job {
         }
     }
 
-    /// From now on, the server's bucket fills at this rate. It is empty now.
-    fn change_rate(&mut self, rate: f64) {
+    /// From now on, the server has this bucket. It is empty now.
+    fn change_bucket(&mut self, rate: f64, burst: f64) {
         let (now, _) = self.log.last().expect("something was sent");
-        let Server::Bucket { burst, .. } = self.server else {
-            panic!("a window has no rate");
-        };
         self.server = Server::Bucket {
             rate,
             burst,
@@ -330,7 +327,7 @@ fn a_bucket_that_doubles_is_found() {
     for (round_trip, most) in [(5, 1200), (50, 1200), (500, 4000)] {
         let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
         job.send(2000);
-        job.change_rate(40.0);
+        job.change_bucket(40.0, 20.0);
         let found = (1..=most).find(|_| {
             job.send_one();
             job.rate() > 30.0
@@ -344,11 +341,23 @@ fn a_bucket_that_halves_is_found_before_forty_more_are_refused() {
     for round_trip in [5, 50, 500] {
         let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
         job.send(2000);
-        job.change_rate(10.0);
+        job.change_bucket(10.0, 20.0);
         job.send(400);
         assert!(job.rate() < 12.0, "{round_trip}: {}", job.rate());
         let refused = job.refused_of_last(400);
         assert!(refused <= 40, "{round_trip}: {refused}");
+    }
+}
+
+#[test]
+fn a_burst_that_has_grown_is_found_where_a_pause_gains_more_than_it_was() {
+    for round_trip in [5, 50] {
+        let mut job = job(Server::bucket(20.0, 12.0), millis(round_trip));
+        job.send(3000);
+        assert!(job.burst() < 13.0, "{round_trip}: {}", job.burst());
+        job.change_bucket(20.0, 20.0);
+        job.send(8000);
+        assert!(job.burst() > 16.0, "{round_trip}: {}", job.burst());
     }
 }
 
@@ -653,7 +662,7 @@ fn send_while_go(learned: &mut Learned, now: Instant) -> Vec<Sent> {
 
 const A_CROWD: usize = 1000;
 
-/// A limit of some twenty a second, that has refused the first request of an opening, and opens now.
+/// Some twenty a second; the first request of an opening was refused, and now it opens again.
 fn found_closed(now: &mut Instant) -> Learned {
     let mut learned = Learned::new();
     *now = refuse_next(&mut learned, Pause::Hint(SECOND), *now);

@@ -144,7 +144,7 @@ fn without_learning_all_go_at_the_end_of_a_pause() {
     assert_eq!(limits.estimate(), None);
 }
 
-// A classifier may say so. The limit never opened: the refused one kept its place among those at a time.
+// A classifier may say so. The limit never opened, and the refused one kept its place.
 #[test]
 fn a_pause_of_nothing_is_an_opening_as_well() {
     let now = time::now();
@@ -274,7 +274,8 @@ proptest! {
     ) {
         let start = time::now();
         let learning = if gentle { Learning::Gentle(2) } else { Learning::On };
-        let quota = quota.map(|(requests, millis)| Quota::new(requests, Duration::from_millis(millis)));
+        let millis = Duration::from_millis;
+        let quota = quota.map(|(requests, period)| Quota::new(requests, millis(period)));
         let mut limits = Limits::new(learning, quota, most, start);
         let (mut now, mut opens, mut under_way, mut sent) = (start, start, Vec::new(), Vec::new());
         for (step, which, pause, seconds) in steps {

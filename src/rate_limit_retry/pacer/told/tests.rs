@@ -432,7 +432,10 @@ proptest! {
 
     #[test]
     fn whatever_is_said_a_wait_has_an_end(
-        steps in prop::collection::vec((0..6_u8, 0..20_u64, any_number(), any_number(), any_number()), 1..100),
+        steps in prop::collection::vec(
+            (0..6_u8, 0..20_u64, any_number(), any_number(), any_number()),
+            1..100,
+        ),
     ) {
         let (mut told, mut now, mut sent) = (Told::default(), time::now(), 0);
         for (step, which, remaining, reset, window) in steps {
@@ -450,7 +453,10 @@ proptest! {
                 3 => told.lost(),
                 4 => told.refused(number),
                 5 => told.let_through(number, now),
-                _ => told.answered(number, sent, &[left(remaining, reset)], &[policy(which, window)], now),
+                _ => {
+                    let (limits, policies) = ([left(remaining, reset)], [policy(which, window)]);
+                    told.answered(number, sent, &limits, &policies, now);
+                }
             }
         }
     }
