@@ -486,10 +486,10 @@ impl Progress {
         let Some(key) = &self.key else { return };
         let (pacer, longest_wait) = (&settings.pacer, settings.limits.max_wait);
         let pause = match class {
-            Class::Refused { wait: Some(hint) } => Pause::Hint(hint),
+            Class::Refused { wait: Some(hint) } if !hint.is_zero() => Pause::Hint(hint),
             // A server that is down, and says for how long, holds back everybody.
             Class::Transient { wait: Some(hint) } => Pause::Outage(hint),
-            Class::Refused { wait: None } => Pause::Guess(own_pause.unwrap_or_default()),
+            Class::Refused { .. } => Pause::Guess(own_pause.unwrap_or_default()),
             Class::Done | Class::Transient { wait: None } => {
                 if let Some(permit) = permit {
                     permit.let_through(now);

@@ -41,9 +41,9 @@ fn order(mut queue: Queue) -> Vec<Place> {
 fn an_alarm_that_was_taken_back_is_set_anew() {
     let (mut queue, [first, _]) = queue();
     let at = time::now() + SECOND;
-    queue.set_alarm(first, Some(at));
+    queue.set_alarm(first, at);
     assert!(queue.alarm_first(at).is_none());
-    queue.set_alarm(first, None);
+    queue.clear_alarm(first);
     assert!(queue.alarm_first(at).is_some());
     assert!(queue.alarm_first(at + SECOND).is_some());
 }
@@ -52,7 +52,7 @@ fn an_alarm_that_was_taken_back_is_set_anew() {
 fn the_first_is_woken_to_look_earlier_and_not_to_look_later() {
     let (mut queue, [first, _]) = queue();
     let at = time::now() + SECOND;
-    queue.set_alarm(first, Some(at));
+    queue.set_alarm(first, at);
     assert!(queue.alarm_first(at + SECOND).is_none());
     assert!(queue.alarm_first(at - SECOND / 2).is_some());
     // By less than a timer can tell.
@@ -63,8 +63,8 @@ fn the_first_is_woken_to_look_earlier_and_not_to_look_later() {
 fn the_alarm_of_another_is_of_no_use_and_not_taken_back() {
     let (mut queue, [first, second]) = queue();
     let at = time::now() + SECOND;
-    queue.set_alarm(first, Some(at));
-    queue.set_alarm(second, None);
+    queue.set_alarm(first, at);
+    queue.clear_alarm(second);
     assert!(queue.alarm_first(at).is_none());
     assert!(queue.leave(first).is_some());
     assert!(queue.alarm_first(at).is_some());
