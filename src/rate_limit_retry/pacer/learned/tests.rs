@@ -270,11 +270,10 @@ fn job(server: Server, round_trip: Duration) -> Job {
 }
 
 fn buckets() -> impl Iterator<Item = (f64, f64, Duration)> {
-    let all = [7.0, 20.0, 50.0].into_iter().flat_map(|rate| {
+    [7.0, 20.0, 50.0].into_iter().flat_map(|rate| {
         let bursts = [1.0, 5.0, 20.0, 50.0].into_iter();
         bursts.flat_map(move |burst| [5, 50, 500].map(|ms| (rate, burst, millis(ms))))
-    });
-    all
+    })
 }
 
 // ===== buckets =====
