@@ -19,8 +19,8 @@
 //! | [`NoRetry`] | caller | rate limit | one attempt, whatever comes back |
 //! | [`Deadline`] | caller | both layers | no wait goes beyond this time |
 //! | [`NoToken`] | caller | token | no token is attached |
-//! | [`LimitKey`] | caller | rate limit | whose cool-down holds it, instead of its origin's |
-//! | [`Tenant`] | caller | rate limit | one cool-down per tenant and origin |
+//! | [`LimitKey`] | caller | rate limit | whose limit holds it, instead of its origin's |
+//! | [`Tenant`] | caller | rate limit | one limit per tenant and origin |
 //! | [`Priority`] | caller | rate limit | goes before others that wait for the same limit |
 //! | [`ResendCount`] | both layers | layers below | how often it was sent before |
 
@@ -50,7 +50,7 @@ pub struct NoToken;
 
 /// The time beyond which the caller has no use for an answer.
 ///
-/// It bounds every *wait* of the layers (back-off, cool-down, renewal): one that cannot end in time
+/// It bounds every *wait* of the layers (back-off, the queue of a limit, renewal): one that cannot end in time
 /// is not begun, and the response in hand is returned at once. An attempt that is under way is
 /// not cut; put [`tower::timeout`](https://docs.rs/tower/latest/tower/timeout/) inside for that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ impl fmt::Debug for LimitKey {
     }
 }
 
-/// On whose behalf a request is made: tenants of one origin do not share a cool-down.
+/// On whose behalf a request is made: tenants of one origin do not share a limit.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant(Arc<str>);
 

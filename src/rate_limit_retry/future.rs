@@ -385,11 +385,14 @@ impl Progress {
         match (&self.permit, copy) {
             (Some(permit), _) => permit.told(&limits, &policies, now),
             // It was sent unseen; those that follow will not be.
-            (None, Some(copy)) => {
-                let key = self.key.get_or_insert_with(|| settings.key_of(copy));
-                settings.pacer.told_unseen(key, &limits, &policies, now);
+            (None, copy) => {
+                let copy = copy.as_ref();
+                let key = self.key.take().or_else(|| Some(settings.key_of(copy?)));
+                if let Some(key) = &key {
+                    settings.pacer.told_unseen(key, &limits, &policies, now);
+                }
+                self.key = key;
             }
-            (None, None) => {}
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
 /// Waits and sends again what was refused, held back or lost.
 ///
 /// See the [module](super). The layer *is* the shared state: every service that one layer value, or a
-/// clone of it, makes shares one set of cool-downs and one budget.
+/// clone of it, makes shares what is known of limits, their queues, and one budget.
 #[derive(Clone, Debug)]
 pub struct RateLimitRetryLayer {
     settings: Arc<Settings>,

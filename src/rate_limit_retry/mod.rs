@@ -42,11 +42,11 @@
 //! | 500, 501, other 4xx | returned | returned |
 //! | body cut after the head was handed over | not seen here | not seen here |
 //!
-//! Requests that share a limit (a [*limit key*](RateLimitRetryLayer::limit_key), by default the origin) share
-//! what is known of it. The [`Pacer`] closes the key when the server asks for a pause (`Retry-After`, or
-//! `RateLimit` with nothing remaining), sends nothing before the server's time, and opens in the order of
-//! arrival, refused requests first. It learns how much the limit lets through, and sends no more than that.
-//! While nothing is known of any limit, all this costs a request one atomic load.
+//! Requests that share a limit (a [*limit key*](RateLimitRetryLayer::limit_key), by default the origin)
+//! share what is known of it. The [`Pacer`] closes the key when the server asks for a pause (`Retry-After`,
+//! or `RateLimit` with nothing remaining), sends nothing before the server's time, and opens in the order
+//! of arrival, refused requests first. It learns how much the limit lets through, and sends no more than
+//! that. While nothing is known of any limit, all this costs a request one atomic load.
 //!
 //! What is replayed equals what was sent; only [`ResendCount`](crate::mark::ResendCount) is added to its
 //! extensions. A response that is discarded is read to its end, within bounds, while the wait runs, so
@@ -75,8 +75,9 @@
 //!
 //! # Clone
 //!
-//! What is known of limits, and the budget, live in the layer value. Services that one [`RateLimitRetryLayer`] or its clones
-//! make share them; two layers made with `new` do not, unless they are given one `Arc<Pacer>`. Make one per process.
+//! What is known of limits, and the budget, live in the layer value. Services that one
+//! [`RateLimitRetryLayer`] or its clones make share them; two layers made with `new` do not, unless they
+//! are given one `Arc<Pacer>`. Make one per process.
 //!
 //! # Cancellation
 //!
@@ -87,9 +88,9 @@
 //! # Errors
 //!
 //! The last response, or the inner service's last error, is returned as it came; why it went no further is
-//! in the response's [`Outcome`](crate::outcome::Outcome). The layer's own error is [`RateLimited`]: a request
-//! was not sent, since its [`Deadline`](crate::mark::Deadline) comes before its turn, a daily quota is spent, or the
-//! queue is full. It says when to come back.
+//! in the response's [`Outcome`](crate::outcome::Outcome). The layer's own error is [`RateLimited`]: a
+//! request was not sent, since its [`Deadline`](crate::mark::Deadline) comes before its turn, a daily quota
+//! is spent, or the queue is full. It says when to come back.
 
 mod attempts;
 pub mod budget;

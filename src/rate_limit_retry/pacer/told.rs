@@ -205,7 +205,7 @@ impl Policy {
     fn next_steady(&self) -> Option<Instant> {
         let (quota, window) = self.described?;
         let gap = window?.div_f64(quota.max(1) as f64).mul_f64(SLACK);
-        self.is_steady().then_some(self.sent_at? + gap)
+        self.is_steady().then_some(time::after(self.sent_at?, gap))
     }
 
     fn told_until(&self) -> Instant {
