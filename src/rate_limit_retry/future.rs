@@ -19,7 +19,7 @@ use super::{
     classify::Class,
     error::{RateLimited, Reason},
     layer::Settings,
-    pacer::{Ask, Entry, Pause, Permit, Place, Waiting},
+    pacer::{Ask, Comeback, Entry, Pause, Permit, Place, Waiting},
 };
 use crate::{
     drain::Drain,
@@ -326,7 +326,8 @@ impl Progress {
             Some(permit) => {
                 let place = permit.place();
                 drop(permit);
-                settings.pacer.enter_again(key, Some(place), ask, now)?
+                let comeback = Comeback::First(Some(place));
+                settings.pacer.enter_again(key, comeback, ask, now)?
             }
             None => match settings.pacer.enter(key, self.place, ask, now)? {
                 Entry::Go(permit) => {
@@ -443,9 +444,13 @@ impl Progress {
                 if !settings.pacer.is_off() =>
             {
                 let key = self.key.get_or_insert_with(|| settings.key_of(copy));
+                let comeback = match self.outcome.refusals {
+                    0..=MOST_TURNS_BEFORE_OTHERS => Comeback::First(self.place),
+                    _ => Comeback::Last,
+                };
                 let waiting = settings
                     .pacer
-                    .enter_again(key, self.place, ask(copy, cx), now);
+                    .enter_again(key, comeback, ask(copy, cx), now);
                 match waiting {
                     Ok(waiting) => Ok(Next::Hold(waiting)),
                     Err(error) if error.reason() == Reason::Spent => Err(Stopped::MaxWait {
@@ -534,3 +539,7 @@ fn count_resends<B>(request: &mut Request<B>, resends: u32) {
         .extensions_mut()
         .insert(ResendCount(sent.0.saturating_add(resends)));
 }
+
+/// So often a refused request goes first again. To be refused more often is no bad luck: a server may
+/// refuse what it costs, or its path, whatever the pace.
+const MOST_TURNS_BEFORE_OTHERS: u32 = 3;

@@ -43,6 +43,16 @@ pub(crate) struct Ask<'a> {
     pub(crate) waker: &'a Waker,
 }
 
+/// Where a request lines up that comes back.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Comeback {
+    /// Before all those that never had a turn, in its old order among those who come back.
+    First(Option<Place>),
+    /// Behind all. One that is refused again and again, whatever the others are, must not stand in their
+    /// way.
+    Last,
+}
+
 /// What it is told.
 #[derive(Debug)]
 pub(crate) enum Entry {
@@ -87,7 +97,9 @@ impl Gate {
             return Ok(Entry::Go(Some(self.permit(place, ticket))));
         }
         if let Some(place) = place {
-            return self.line_up_again(state, place, ask, now).map(Entry::Wait);
+            return self
+                .line_up_again(state, place.again(), ask, now)
+                .map(Entry::Wait);
         }
         let ahead = state.queue.ahead(ask.priority);
         let expected = state.limits.expected(ahead, now);
@@ -101,10 +113,10 @@ impl Gate {
         Ok(Entry::Wait(self.line_up(state, place, ask, now)))
     }
 
-    /// Asks for a turn again, before all those that were never sent.
+    /// Asks for a turn again.
     pub(super) fn enter_again(
         self: &Arc<Self>,
-        place: Option<Place>,
+        comeback: Comeback,
         ask: Ask<'_>,
         now: Instant,
     ) -> Result<Box<Waiting>, RateLimited> {
@@ -112,7 +124,11 @@ impl Gate {
         if let Some(until) = state.limits.spent_until(now) {
             return Err(self.error(Reason::Spent, until));
         }
-        let place = place.unwrap_or_else(|| state.queue.new_place(ask.priority));
+        let place = match comeback {
+            Comeback::First(Some(place)) => place.again(),
+            Comeback::First(None) => state.queue.new_place(ask.priority).again(),
+            Comeback::Last => state.queue.new_place(ask.priority),
+        };
         self.line_up_again(state, place, ask, now)
     }
 
@@ -127,7 +143,7 @@ impl Gate {
         if ask.deadline.is_some_and(|deadline| deadline < opens) {
             return Err(self.error(Reason::Deadline, opens));
         }
-        Ok(self.line_up(state, place.again(), ask, now))
+        Ok(self.line_up(state, place, ask, now))
     }
 
     fn line_up(

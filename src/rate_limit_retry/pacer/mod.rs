@@ -34,7 +34,7 @@ mod waiting;
 pub(crate) use self::learned::Pause;
 pub use self::quota::Quota;
 pub(super) use self::{
-    gate::{Ask, Entry},
+    gate::{Ask, Comeback, Entry},
     permit::Permit,
     queue::Place,
     waiting::Waiting,
@@ -65,7 +65,8 @@ pub(super) use self::{
 /// then a request costs one atomic load. From then on the pacer
 ///
 /// - sends nothing before the time that the server named, and opens in the order of arrival, those first
-///   that come back after a refusal or a failure;
+///   that come back after a refusal or a failure; but who is refused more than three times goes behind the
+///   others, so that a request which is refused whatever the pace does not stand in their way;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
 /// - sends no more than a `RateLimit` field says is left;
@@ -250,11 +251,11 @@ impl Pacer {
     pub(super) fn enter_again(
         &self,
         key: &LimitKey,
-        place: Option<Place>,
+        comeback: Comeback,
         ask: Ask<'_>,
         now: Instant,
     ) -> Result<Box<Waiting>, RateLimited> {
-        self.gate(key, now).enter_again(place, ask, now)
+        self.gate(key, now).enter_again(comeback, ask, now)
     }
 
     /// A request without a permit was refused.

@@ -3,6 +3,7 @@
 use tokio::time::{sleep, sleep_until};
 use tower_outbound::{
     mark::{NoRetry, Priority},
+    outcome::Outcome,
     rate_limit_retry::{Pacer, Quota},
 };
 
@@ -47,6 +48,28 @@ async fn a_request_that_is_refused_again_keeps_its_place() {
     let (api, _) = paced(Pacer::new().concurrency(1), &probe);
     all_served(send_all(&api, 0..4)).await;
     assert_eq!(order(&probe), [0, 0, 0, 1, 1, 2, 3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_refused_whatever_the_pace_lets_the_others_go() {
+    // What it asks for costs too much: no wait cures that.
+    let probe = Probe::new(|_, request| {
+        Ok(match request.uri().path() {
+            "/a/0" => refused("10"),
+            _ => status(200),
+        })
+    });
+    let (api, pacer) = paced(Pacer::new().concurrency(1), &probe);
+    let mut calls = send_all(&api, 0..20);
+    let hopeless = calls.remove(0);
+    all_served(calls).await;
+    let order = order(&probe);
+    assert_eq!(order[..4], [0; 4], "{order:?}");
+    assert!(order[4..23].iter().copied().eq(1..20), "{order:?}");
+    let response = hopeless.await.unwrap().unwrap();
+    assert_eq!(response.status(), 429);
+    assert_eq!(Outcome::of(&response).refusals, 17);
+    assert_idle(&pacer);
 }
 
 #[tokio::test(start_paused = true)]
