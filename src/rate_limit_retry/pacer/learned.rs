@@ -228,10 +228,11 @@ impl Learned {
         if let Some(history) = &mut self.history {
             history.sent(0, now);
         }
-        let window = match self.windowed && self.opening.by_hint {
+        let window = if self.windowed && self.opening.by_hint {
             // Beyond the rush, one at a time: it is not expected to be let through.
-            true => 1.0,
-            false => self.since_opened.window,
+            1.0
+        } else {
+            self.since_opened.window
         };
         self.since_opened = SinceOpened::new(window);
         self.since_opened.at = Some(now);
@@ -421,9 +422,10 @@ impl Learned {
             let expected = self.rate.map_or(0.0, Rate::value) * self.opening.closed;
             let found_closed =
                 sent.number == 1 && expected > 4.0 && self.opening.closed > 4.0 * self.round_trip;
-            self.distrust = match found_closed {
-                true => DISTRUSTED_OPENINGS,
-                false => self.distrust.saturating_sub(1),
+            self.distrust = if found_closed {
+                DISTRUSTED_OPENINGS
+            } else {
+                self.distrust.saturating_sub(1)
             };
         }
         let behind = self.since_opened.sent - sent.number;
@@ -485,23 +487,24 @@ impl Learned {
         self.size_up(trail, rate, first, accepted, open, closed);
 
         let forgone = self.forgone(rate, closed);
-        let dares =
-            forgone < self.burst.least && self.burst.since_refuted > 50.0 + 10.0 * self.burst.least;
-        self.burst.tried = match dares {
-            true => {
-                let more = self.burst.least * 1.25 + 1.0;
-                more.min(accepted)
-                    .min(self.burst.most)
-                    .max(self.burst.least)
-            }
-            false => self.burst.least,
+        // More is dared where a refusal costs little, and not so often that it would be felt.
+        let requests_between = 50.0 + 10.0 * self.burst.least;
+        let dares = forgone < self.burst.least && self.burst.since_refuted > requests_between;
+        self.burst.tried = if dares {
+            let more = self.burst.least * 1.25 + 1.0;
+            more.min(accepted)
+                .min(self.burst.most)
+                .max(self.burst.least)
+        } else {
+            self.burst.least
         };
         let step = (rate.spread() - 1.0) / 2.0 + 1.0 / rate.seen;
         let step = step.clamp(LEAST_STEP, MOST_STEP);
         let shortest = LEAST_RAMP
             .max(2.0 * self.burst.least)
             .max(4.0 * rate.value() * self.round_trip);
-        // A large burst forgives a ramp that is too steep.
+        // So that one in a few hundred is refused. A large burst forgives a ramp that is too steep, and
+        // takes long to be used up.
         let longest = (150.0 + 150.0 / self.burst.least).max(5.0 * self.burst.least);
         let longest = longest.min(LONGEST_RAMP * rate.value());
         self.ramp = Ramp {
@@ -522,9 +525,10 @@ impl Learned {
             Pause::Hint(hint) => least * (hint.as_secs_f64() - 1.0) > 2.0,
             Pause::Outage(_) | Pause::Guess(_) => false,
         };
-        let most = match self.windowed {
-            true => least,
-            false => trail.rate(self.burst.least, most).max(least),
+        let most = if self.windowed {
+            least
+        } else {
+            trail.rate(self.burst.least, most).max(least)
         };
         let noise = 1.0 + 0.5 / (accepted + 1.0);
         let mut rate = Rate {
@@ -574,9 +578,10 @@ impl Learned {
         }
         // It cannot have held more, or it would not have refused so soon.
         let held = accepted + 1.0 - rate.least * open;
-        let bound = match rate.value() * closed > held {
-            true => held,
-            false => f64::INFINITY,
+        let bound = if rate.value() * closed > held {
+            held
+        } else {
+            f64::INFINITY
         };
         self.burst.most = (self.burst.most * FORGETTING)
             .min(bound)
@@ -589,9 +594,10 @@ impl Learned {
     }
 
     fn start_of_ramp(&self, rate: Rate, forgone: f64) -> f64 {
-        match rate.spread() > 1.1 && forgone < 1.0 {
-            true => 1.0,
-            false => 0.75,
+        if rate.spread() > 1.1 && forgone < 1.0 {
+            1.0
+        } else {
+            0.75
         }
     }
 }

@@ -181,9 +181,10 @@ impl Policy {
         if let Some(next) = self.next_steady() {
             // After long enough it is full, and the next answer says how much that is.
             let full = now >= self.resets && !self.asking;
-            return match full || next <= now {
-                true => Turn::Go,
-                false => Turn::At(next),
+            return if full || next <= now {
+                Turn::Go
+            } else {
+                Turn::At(next)
             };
         }
         if now < self.resets {
@@ -235,9 +236,10 @@ impl Policy {
         self.newest = newest;
         // Whole seconds, rounded up: of several answers the one that says the least is nearest.
         let apart = self.resets.max(resets) - self.resets.min(resets);
-        self.resets = match apart < SAME_RESET && !self.is_steady() {
-            true => self.resets.min(resets),
-            false => resets,
+        self.resets = if apart < SAME_RESET && !self.is_steady() {
+            self.resets.min(resets)
+        } else {
+            resets
         };
     }
 }
