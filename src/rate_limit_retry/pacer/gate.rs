@@ -53,7 +53,7 @@ pub(crate) enum Comeback {
     Last,
 }
 
-/// What it is told.
+/// What a request is told that asks for a turn.
 #[derive(Debug)]
 pub(crate) enum Entry {
     Go(Option<Box<Permit>>),

@@ -161,8 +161,8 @@ impl Pacer {
         self
     }
 
-    /// The limits of each key, beside those that all have. The closure is asked once for a key, when it
-    /// is first met.
+    /// The limits of each key, beside those that all have. The closure is asked when a key is
+    /// met, and again when it has been forgotten since.
     ///
     /// ```
     /// use tower_outbound::rate_limit_retry::{Pacer, Quota};

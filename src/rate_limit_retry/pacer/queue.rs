@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, HashMap, btree_map::Entry},
     mem,
     task::Waker,
+    time::Duration,
 };
 
 use tokio::time::Instant;
@@ -141,7 +142,7 @@ impl Place {
 }
 
 /// That of tokio's timers.
-const ALARM_PRECISION: std::time::Duration = std::time::Duration::from_millis(1);
+const ALARM_PRECISION: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests;

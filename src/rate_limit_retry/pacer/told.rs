@@ -136,7 +136,6 @@ impl Told {
                 sent,
                 at: now,
             };
-            let resets = time::after(now, reset);
             let policy = match self
                 .policies
                 .iter()
@@ -145,27 +144,26 @@ impl Told {
                 Some(known) => &mut self.policies[known],
                 None if self.policies.len() < MOST_POLICIES => {
                     self.policies
-                        .push(Policy::new(limit.policy.clone(), newest, resets, reset));
+                        .push(Policy::new(limit.policy.clone(), newest, reset));
                     self.policies.last_mut().expect("one was just added")
                 }
                 None => continue,
             };
             policy.described = described.map(|policy| (policy.quota, policy.window));
             policy.asking = false;
-            policy.told(newest, resets);
-            policy.length = reset;
+            policy.told(newest, reset);
         }
     }
 }
 
 impl Policy {
-    fn new(name: String, newest: Newest, resets: Instant, length: Duration) -> Self {
+    fn new(name: String, newest: Newest, reset: Duration) -> Self {
         Self {
             name,
             last: newest.number.saturating_add(newest.remaining),
             newest,
-            resets,
-            length,
+            resets: time::after(newest.at, reset),
+            length: reset,
             described: None,
             steady: None,
             sent_at: None,
@@ -205,7 +203,7 @@ impl Policy {
     /// When the quota has gained another request, if it fills up steadily.
     fn next_steady(&self) -> Option<Instant> {
         let (quota, window) = self.described?;
-        let gap = window?.div_f64(quota.max(1) as f64).mul_f64(SLACK);
+        let gap = window?.div_f64(quota.max(1) as f64);
         self.is_steady().then_some(time::after(self.sent_at?, gap))
     }
 
@@ -219,7 +217,8 @@ impl Policy {
         self.steady.unwrap_or(short)
     }
 
-    fn told(&mut self, newest: Newest, resets: Instant) {
+    fn told(&mut self, newest: Newest, reset: Duration) {
+        // Answers may overtake each other.
         if newest.number < self.newest.number {
             return;
         }
@@ -234,6 +233,8 @@ impl Policy {
             self.beyond = None;
         }
         self.newest = newest;
+        self.length = reset;
+        let resets = self.told_until();
         // Whole seconds, rounded up: of several answers the one that says the least is nearest.
         let apart = self.resets.max(resets) - self.resets.min(resets);
         self.resets = if apart < SAME_RESET && !self.is_steady() {
@@ -253,8 +254,6 @@ const REQUESTS_PER_LIE: u64 = 200;
 /// So short a window is taken for a bucket until it refuses: a rate a second is the usual way to
 /// describe one.
 const SHORT_WINDOW: Duration = Duration::from_secs(2);
-/// The policy's rate, less what network jitter takes.
-const SLACK: f64 = 1.0;
 
 #[cfg(test)]
 mod tests;
