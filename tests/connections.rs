@@ -12,6 +12,7 @@ use hyper_util::client::legacy::Client;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_outbound::{
     backoff::Backoff,
+    oauth2::{ClientAuth, ClientCredentials},
     preset::GenesysCloud,
     rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
     test_util::{
@@ -80,10 +81,10 @@ fn api(
     change: impl FnOnce(RateLimitRetryLayer) -> RateLimitRetryLayer,
 ) -> Api {
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).expect("it is on loopback");
-    let credentials = genesys.client_credentials(CLIENT_ID, CLIENT_SECRET);
-    let credentials = credentials.expect("it is on loopback");
     let http: Http = cloud.client();
-    let tokens = TokenCache::new(credentials.token_source(http.clone()));
+    let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
+    let login = login.expect("it is on loopback");
+    let tokens = TokenCache::new(login.grant(ClientCredentials));
     ServiceBuilder::new()
         .layer(change(genesys.rate_limit_retry()))
         .layer(genesys.token_refresh(tokens))

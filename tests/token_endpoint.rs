@@ -8,7 +8,7 @@ use http_body_util::Full;
 use tokio::time::sleep;
 use tower::{BoxError, Service, service_fn};
 use tower_outbound::{
-    oauth2::{ClientAuth, ClientCredentials},
+    oauth2::{ClientAuth, ClientCredentials, TokenEndpoint, TokenRequest},
     preset::GenesysCloud,
     test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoopbackCloud, Reply},
     token::{TokenCache, TokenError},
@@ -17,18 +17,32 @@ use tower_outbound::{
 const TOKEN: &str = "POST /oauth/token";
 const SECOND: Duration = Duration::from_secs(1);
 
-fn credentials(cloud: &LoopbackCloud) -> ClientCredentials {
-    ClientCredentials::new(&cloud.token_url(), CLIENT_ID, CLIENT_SECRET).unwrap()
+fn endpoint(cloud: &LoopbackCloud, url: &str) -> TokenEndpoint {
+    let auth = ClientAuth::basic(CLIENT_SECRET);
+    TokenEndpoint::new(url, CLIENT_ID, auth, cloud.client::<Full<Bytes>>()).unwrap()
 }
 
-fn tokens(cloud: &LoopbackCloud, credentials: ClientCredentials) -> TokenCache {
-    TokenCache::new(credentials.token_source(cloud.client::<Full<Bytes>>()))
+fn asking(cloud: &LoopbackCloud) -> TokenRequest {
+    endpoint(cloud, &cloud.token_url()).grant(ClientCredentials)
+}
+
+/// A request to a server of one reply.
+fn asking_server(status: u16, headers: HeaderMap, body: &'static str) -> TokenRequest {
+    let auth = ClientAuth::basic("secret");
+    TokenEndpoint::new(
+        "https://login.test/token",
+        "id",
+        auth,
+        server(status, headers, body),
+    )
+    .unwrap()
+    .grant(ClientCredentials)
 }
 
 async fn token_after(replies: Vec<Reply>) -> Result<(), TokenError> {
     let cloud = LoopbackCloud::builder().start_in_memory();
     cloud.script(Listener::Login, TOKEN, replies);
-    tokens(&cloud, credentials(&cloud)).token().await.map(drop)
+    TokenCache::new(asking(&cloud)).token().await.map(drop)
 }
 
 /// A server of one reply, which keeps the request.
@@ -51,11 +65,11 @@ fn server(
 #[tokio::test(start_paused = true)]
 async fn the_request_is_a_form_with_basic_credentials() {
     let cloud = LoopbackCloud::builder().start_in_memory();
-    let asking = credentials(&cloud)
+    let asking = asking(&cloud)
         .scope(" users:read  users:write ")
         .parameter("audience", "a b&c=ü")
         .parameter("resource", "https://one.test/");
-    tokens(&cloud, asking).token().await.unwrap();
+    TokenCache::new(asking).token().await.unwrap();
     let log = cloud.log();
     let sent = &log[0];
     assert_eq!(
@@ -76,7 +90,7 @@ async fn the_request_is_a_form_with_basic_credentials() {
 #[tokio::test(start_paused = true)]
 async fn a_blank_scope_is_not_sent() {
     let cloud = LoopbackCloud::builder().start_in_memory();
-    tokens(&cloud, credentials(&cloud).scope("  "))
+    TokenCache::new(asking(&cloud).scope("  "))
         .token()
         .await
         .unwrap();
@@ -90,9 +104,9 @@ async fn a_blank_scope_is_not_sent() {
 async fn ids_and_secrets_may_hold_any_characters() {
     let (id, secret) = ("id:with %+ é", "se:cr%et+ é&=?/\"");
     for (auth, raw) in [
-        (ClientAuth::Basic, false),
-        (ClientAuth::RawBasic, true),
-        (ClientAuth::Body, false),
+        (ClientAuth::basic(secret), false),
+        (ClientAuth::raw_basic(secret), true),
+        (ClientAuth::body(secret), false),
     ] {
         // Raw credentials are split at the first colon, so the id cannot hold one.
         let id = if raw { "id with %+ é" } else { id };
@@ -100,8 +114,11 @@ async fn ids_and_secrets_may_hold_any_characters() {
             .client(id, secret)
             .configure(|knobs| knobs.raw_basic = raw)
             .start_in_memory();
-        let special = ClientCredentials::new(&cloud.token_url(), id, secret).unwrap();
-        let token = tokens(&cloud, special.client_auth(auth)).token().await;
+        let (url, http) = (cloud.token_url(), cloud.client::<Full<Bytes>>());
+        let special = TokenEndpoint::new(&url, id, auth.clone(), http).unwrap();
+        let token = TokenCache::new(special.grant(ClientCredentials))
+            .token()
+            .await;
         assert!(token.is_ok(), "{auth:?}: {token:?}");
     }
 }
@@ -110,8 +127,8 @@ async fn ids_and_secrets_may_hold_any_characters() {
 async fn a_query_in_the_endpoints_url_is_kept() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let url = format!("{}?tenant=a%20b", cloud.token_url());
-    let asking = ClientCredentials::new(&url, CLIENT_ID, CLIENT_SECRET).unwrap();
-    tokens(&cloud, asking).token().await.unwrap();
+    let asking = endpoint(&cloud, &url).grant(ClientCredentials);
+    TokenCache::new(asking).token().await.unwrap();
     assert_eq!(cloud.log()[0].target, "/oauth/token?tenant=a%20b");
 }
 
@@ -138,7 +155,7 @@ async fn what_may_pass_is_tried_again_and_heals_by_itself() {
         for failures in [2, 5] {
             let cloud = LoopbackCloud::builder().start_in_memory();
             cloud.script(Listener::Login, TOKEN, vec![reply.clone(); failures]);
-            let tokens = tokens(&cloud, credentials(&cloud));
+            let tokens = TokenCache::new(asking(&cloud));
             let first = tokens.token().await;
             match first {
                 Ok(_) => assert_eq!(failures, 2, "{what}"),
@@ -155,7 +172,7 @@ async fn what_may_pass_is_tried_again_and_heals_by_itself() {
 async fn a_hanging_endpoint_costs_no_more_than_the_renewals_bound() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     cloud.script(Listener::Login, TOKEN, [Reply::hang()]);
-    let tokens = tokens(&cloud, credentials(&cloud));
+    let tokens = TokenCache::new(asking(&cloud));
     assert!(tokens.token().await.unwrap_err().is_timeout());
     sleep(SECOND).await;
     assert!(tokens.token().await.is_ok());
@@ -166,9 +183,14 @@ async fn a_wrong_secret_is_an_error_that_names_server_client_and_reason() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let wrong = GenesysCloud::at(&cloud.token_url(), cloud.api_url())
         .unwrap()
-        .client_credentials(CLIENT_ID, "hunter2")
+        .login(
+            CLIENT_ID,
+            ClientAuth::basic("hunter2"),
+            cloud.client::<Full<Bytes>>(),
+        )
         .unwrap();
-    let error = tokens(&cloud, wrong).token().await.unwrap_err();
+    let tokens = TokenCache::new(wrong.grant(ClientCredentials));
+    let error = tokens.token().await.unwrap_err();
     assert!(error.is_rejected());
     assert_eq!(error.oauth_error(), Some("invalid_client"));
     assert_eq!(error.description(), Some("authentication failed"));
@@ -225,7 +247,7 @@ async fn a_token_that_cannot_be_used_is_not_minted_again_and_again() {
     ] {
         let cloud = LoopbackCloud::builder().start_in_memory();
         cloud.script_forever(Listener::Login, TOKEN, Reply::token_with(unusable.clone()));
-        let tokens = tokens(&cloud, credentials(&cloud));
+        let tokens = TokenCache::new(asking(&cloud));
         for _ in 0..50 {
             assert!(
                 tokens.token().await.unwrap_err().is_rejected(),
@@ -241,18 +263,15 @@ async fn a_token_that_cannot_be_used_is_not_minted_again_and_again() {
 async fn genesys_throttles_with_400_and_the_preset_knows() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();
+    let auth = ClientAuth::basic(CLIENT_SECRET);
+    let login = genesys.login(CLIENT_ID, auth, cloud.client::<Full<Bytes>>());
     for (asking, is_throttled) in [
-        (
-            genesys
-                .client_credentials(CLIENT_ID, CLIENT_SECRET)
-                .unwrap(),
-            true,
-        ),
-        (credentials(&cloud), false),
+        (login.unwrap().grant(ClientCredentials), true),
+        (asking(&cloud), false),
     ] {
         cloud.clear_log();
         cloud.script(Listener::Login, TOKEN, [Reply::token_throttled()]);
-        let token = tokens(&cloud, asking).token().await;
+        let token = TokenCache::new(asking).token().await;
         assert_eq!(token.is_ok(), is_throttled, "{token:?}");
         assert_eq!(cloud.token_requests(), 1 + usize::from(is_throttled));
     }
@@ -263,8 +282,7 @@ async fn a_redirect_is_an_error_and_the_secret_goes_nowhere_else() {
     let mut headers = HeaderMap::new();
     headers.insert(header::LOCATION, "https://evil.test/".parse().unwrap());
     for status in [301, 302, 307, 308] {
-        let asking = ClientCredentials::new("https://login.test/token", "id", "secret").unwrap();
-        let source = asking.token_source(server(status, headers.clone(), ""));
+        let source = asking_server(status, headers.clone(), "");
         let error = TokenCache::new(source).token().await.unwrap_err();
         assert!(error.is_rejected());
         assert!(
@@ -278,9 +296,8 @@ async fn a_redirect_is_an_error_and_the_secret_goes_nowhere_else() {
 
 #[tokio::test(start_paused = true)]
 async fn a_reply_above_one_mebibyte_is_not_read() {
-    let asking = ClientCredentials::new("https://login.test/token", "id", "secret").unwrap();
     let huge: &'static str = " ".repeat(1024 * 1024 + 1).leak();
-    let source = asking.token_source(server(200, HeaderMap::new(), huge));
+    let source = asking_server(200, HeaderMap::new(), huge);
     let error = TokenCache::new(source).token().await.unwrap_err();
     assert!(error.is_transient());
     let cause = std::error::Error::source(&error).unwrap().to_string();
@@ -290,9 +307,8 @@ async fn a_reply_above_one_mebibyte_is_not_read() {
 #[tokio::test(start_paused = true)]
 async fn a_token_without_a_required_scope_is_refused_by_name() {
     let ask = |reply: &'static str, asked: &str| {
-        let asking = ClientCredentials::new("https://login.test/token", "id", "secret").unwrap();
-        let asking = asking.scope(asked).require_scope("read write");
-        let tokens = TokenCache::new(asking.token_source(server(200, HeaderMap::new(), reply)));
+        let asking = asking_server(200, HeaderMap::new(), reply);
+        let tokens = TokenCache::new(asking.scope(asked).require_scope("read write"));
         async move { tokens.token().await }
     };
     assert!(
@@ -325,7 +341,8 @@ fn an_unusable_url_is_an_error_that_says_what_to_write() {
         ("https:///token", "has no host"),
         ("", "has no scheme"),
     ] {
-        let error = ClientCredentials::new(url, "id", "secret")
+        let http = server(200, HeaderMap::new(), "");
+        let error = TokenEndpoint::new(url, "id", ClientAuth::none(), http)
             .unwrap_err()
             .to_string();
         assert!(error.contains(expected), "{url:?}: {error}");
@@ -337,13 +354,9 @@ fn an_unusable_url_is_an_error_that_says_what_to_write() {
 async fn a_server_that_is_down_is_an_error_that_names_it() {
     // Nothing listens behind this connector's name any more.
     let cloud = LoopbackCloud::builder().start_in_memory();
-    let (http, url) = (cloud.client::<Full<Bytes>>(), cloud.token_url());
+    let (asking, url) = (asking(&cloud), cloud.token_url());
     drop(cloud);
-    let asking = ClientCredentials::new(&url, CLIENT_ID, CLIENT_SECRET).unwrap();
-    let error = TokenCache::new(asking.token_source(http))
-        .token()
-        .await
-        .unwrap_err();
+    let error = TokenCache::new(asking).token().await.unwrap_err();
     assert!(error.is_transient());
     assert!(error.to_string().contains(&url), "{error}");
     assert!(std::error::Error::source(&error).is_some());
@@ -355,6 +368,6 @@ async fn the_reply_body_of_a_real_socket_is_read_whole() {
     let padding = "x".repeat(300_000);
     let reply = serde_json::json!({"access_token": "long", "padding": padding});
     cloud.script(Listener::Login, TOKEN, [Reply::json(200, &reply)]);
-    let token = tokens(&cloud, credentials(&cloud)).token().await.unwrap();
+    let token = TokenCache::new(asking(&cloud)).token().await.unwrap();
     assert_eq!(token.secret().expose(), "long");
 }

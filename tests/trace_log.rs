@@ -15,6 +15,7 @@ use tokio::time::sleep;
 use tower::{ServiceBuilder, ServiceExt};
 use tower_outbound::{
     buffer_body::BufferErrorBodyLayer,
+    oauth2::{ClientAuth, ClientCredentials},
     preset::GenesysCloud,
     rate_limit_retry::RateLimitRetryLayer,
     test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoopbackCloud, Reply},
@@ -49,10 +50,10 @@ async fn a_log_at_trace_level_tells_what_happened_and_holds_no_secret() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let http = cloud.client::<Full<Bytes>>();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();
-    let credentials = genesys
-        .client_credentials(CLIENT_ID, CLIENT_SECRET)
+    let login = genesys
+        .login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())
         .unwrap();
-    let tokens = TokenCache::new(credentials.token_source(http.clone()));
+    let tokens = TokenCache::new(login.grant(ClientCredentials));
     let api = ServiceBuilder::new()
         .layer(RateLimitRetryLayer::new())
         .layer(genesys.token_refresh(tokens))

@@ -53,7 +53,7 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     println!("exporting from {site}");
 
     let http = api::http_client();
-    let tokens = TokenCache::new(site.credentials()?.token_source(http.clone()));
+    let tokens = TokenCache::new(site.tokens(http.clone())?);
     // Wrong credentials show here, before anything is fetched.
     tokens.token().await?;
     let api = Api::new(&site.cloud, tokens.clone(), http);

@@ -8,7 +8,7 @@ use std::{
 
 use tower::BoxError;
 use tower_outbound::{
-    oauth2::ClientCredentials,
+    oauth2::{ClientAuth, ClientCredentials, TokenRequest},
     origin::UrlError,
     preset::GenesysCloud,
     test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoggedRequest, LoopbackCloud, Quota, Scope},
@@ -16,6 +16,7 @@ use tower_outbound::{
 };
 
 use crate::{
+    api::HttpClient,
     args::{Account, Args},
     tally::Traffic,
 };
@@ -88,9 +89,11 @@ impl Site {
         })
     }
 
-    pub(crate) fn credentials(&self) -> Result<ClientCredentials, UrlError> {
-        self.cloud
-            .client_credentials(&self.client_id, self.client_secret.clone())
+    /// Where its tokens come from.
+    pub(crate) fn tokens(&self, http: HttpClient) -> Result<TokenRequest, UrlError> {
+        let auth = ClientAuth::basic(self.client_secret.clone());
+        let login = self.cloud.login(&self.client_id, auth, http)?;
+        Ok(login.grant(ClientCredentials))
     }
 
     /// Does what it does to make it hard once so many records are done: nothing, if it is real.

@@ -1,40 +1,97 @@
+use std::{fmt, future::Future, pin::Pin, sync::Arc};
+
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::HeaderValue;
 
+use super::parameters::Parameters;
 use crate::token::{Secret, TokenError};
 
-/// How a client proves to the token endpoint who it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum ClientAuth {
+/// How a client proves to the authorization server who it is.
+///
+/// One method for every request, as
+/// [RFC 6749, section 2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3) asks. With the feature
+/// `jwt` there are assertions too: `private_key_jwt` and `client_secret_jwt`.
+#[derive(Clone, Debug)]
+pub struct ClientAuth(Method);
+
+#[derive(Clone, Debug)]
+enum Method {
+    Basic(Secret),
+    RawBasic(Secret),
+    Body(Secret),
+    Assertion(Assertions),
+    Tls,
+    None,
+}
+
+/// Makes assertions of who a client is, one for each request.
+#[derive(Clone)]
+struct Assertions(Arc<Assert>);
+
+type Assert = dyn Fn(&str, &str) -> Asserting + Send + Sync;
+type Asserting = Pin<Box<dyn Future<Output = Result<Secret, TokenError>> + Send>>;
+
+impl ClientAuth {
     /// HTTP Basic, with id and secret percent-encoded each
     /// ([RFC 6749, section 2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1)).
     ///
     /// A space becomes `%20`: servers that decode forms and servers that decode URLs both read that.
-    #[default]
-    Basic,
+    pub fn basic(secret: impl Into<Secret>) -> Self {
+        Self(Method::Basic(secret.into()))
+    }
+
     /// HTTP Basic, with id and secret as they are: for servers that never decode them. It makes no
     /// difference where both hold only letters, digits, `-`, `.` and `_`.
-    RawBasic,
+    pub fn raw_basic(secret: impl Into<Secret>) -> Self {
+        Self(Method::RawBasic(secret.into()))
+    }
+
     /// `client_id` and `client_secret` in the form: for servers that take nothing else.
-    Body,
-}
+    pub fn body(secret: impl Into<Secret>) -> Self {
+        Self(Method::Body(secret.into()))
+    }
 
-/// A client's id and secret, and how it shows them.
-#[derive(Clone, Debug)]
-pub(crate) struct Client {
-    pub(crate) id: String,
-    pub(crate) secret: Secret,
-    pub(crate) auth: ClientAuth,
-}
+    /// The TLS certificate that the HTTP client shows, and `client_id` in the form
+    /// ([RFC 8705, section 2](https://www.rfc-editor.org/rfc/rfc8705#section-2)).
+    ///
+    /// The certificate is the HTTP client's business. With [`Metadata`](super::Metadata), requests go to
+    /// the endpoints that the server has for this purpose.
+    pub fn tls() -> Self {
+        Self(Method::Tls)
+    }
 
-impl Client {
-    /// The `authorization` header of a token request, if it has one.
-    pub(crate) fn header(&self) -> Result<Option<HeaderValue>, TokenError> {
-        let (id, secret) = match self.auth {
-            ClientAuth::Basic => (encode(&self.id), Secret::new(encode(self.secret.expose()))),
-            ClientAuth::RawBasic => (self.id.clone(), self.secret.clone()),
-            ClientAuth::Body => return Ok(None),
+    /// No proof, `client_id` in the form: a public client, such as a command-line tool
+    /// ([RFC 6749, section 3.2.1](https://www.rfc-editor.org/rfc/rfc6749#section-3.2.1)).
+    pub fn none() -> Self {
+        Self(Method::None)
+    }
+
+    /// A JWT that says who the client is, signed by it
+    /// ([RFC 7523, section 2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)), from whatever
+    /// holds the key: a key service, an HSM, the platform.
+    ///
+    /// The closure is told the client's id and the audience, and asked for every request that is sent:
+    /// servers take an assertion only once. For a key at hand, the feature `jwt` has
+    /// `ClientAuth::private_key_jwt`.
+    pub fn assertion<F, Fut>(make: F) -> Self
+    where
+        F: Fn(&str, &str) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Secret, TokenError>> + Send + 'static,
+    {
+        let make = move |id: &str, audience: &str| -> Asserting { Box::pin(make(id, audience)) };
+        Self(Method::Assertion(Assertions(Arc::new(make))))
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        matches!(self.0, Method::Tls)
+    }
+
+    /// The `authorization` header of a request, if it has one.
+    pub(crate) fn header(&self, id: &str) -> Result<Option<HeaderValue>, TokenError> {
+        let (id, secret) = match &self.0 {
+            Method::Basic(secret) => (encode(id), Secret::new(encode(secret.expose()))),
+            Method::RawBasic(secret) => (id.to_owned(), secret.clone()),
+            Method::Body(_) | Method::Assertion(_) | Method::Tls | Method::None => return Ok(None),
         };
         let joined = Secret::new(format!("{id}:{}", secret.expose()));
         let encoded = Secret::new(BASE64_STANDARD.encode(joined.expose()));
@@ -45,16 +102,29 @@ impl Client {
     }
 
     /// The client's part of the form.
-    pub(crate) fn parameters(&self) -> Vec<(&str, &str)> {
-        match self.auth {
-            ClientAuth::Body => {
-                vec![
-                    ("client_id", &self.id),
-                    ("client_secret", self.secret.expose()),
-                ]
-            }
-            ClientAuth::Basic | ClientAuth::RawBasic => Vec::new(),
-        }
+    pub(crate) async fn parameters(
+        &self,
+        id: &str,
+        audience: &str,
+    ) -> Result<Parameters, TokenError> {
+        let alone = Parameters::new();
+        Ok(match &self.0 {
+            Method::Basic(_) | Method::RawBasic(_) => alone,
+            Method::Body(secret) => alone
+                .with("client_id", id)
+                .with("client_secret", secret.clone()),
+            Method::Assertion(Assertions(make)) => alone
+                .with("client_id", id)
+                .with("client_assertion_type", JWT_BEARER)
+                .with("client_assertion", make(id, audience).await?),
+            Method::Tls | Method::None => alone.with("client_id", id),
+        })
+    }
+}
+
+impl fmt::Debug for Assertions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Assertions")
     }
 }
 
@@ -65,63 +135,89 @@ fn encode(text: &str) -> String {
         .replace('+', "%20")
 }
 
+/// [RFC 7523, section 2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
-    fn header(id: &str, secret: &str, auth: ClientAuth) -> String {
-        let client = Client {
-            id: id.into(),
-            secret: secret.into(),
-            auth,
-        };
-        let header = client.header().unwrap().unwrap();
+    const AUDIENCE: &str = "https://login.example.com";
+
+    fn credentials(id: &str, auth: &ClientAuth) -> String {
+        let header = auth.header(id).unwrap().unwrap();
         assert!(header.is_sensitive());
-        let encoded = header
-            .to_str()
-            .unwrap()
-            .strip_prefix("Basic ")
-            .unwrap()
-            .to_owned();
+        let encoded = header.to_str().unwrap().strip_prefix("Basic ").unwrap();
         String::from_utf8(BASE64_STANDARD.decode(encoded).unwrap()).unwrap()
     }
 
-    #[test]
-    fn basic_credentials_are_percent_encoded_each() {
+    async fn form(auth: &ClientAuth) -> String {
+        auth.parameters("a", AUDIENCE).await.unwrap().to_form()
+    }
+
+    #[tokio::test]
+    async fn basic_credentials_are_percent_encoded_each() {
         assert_eq!(
-            header("a:b c", ":%+ é", ClientAuth::Basic),
+            credentials("a:b c", &ClientAuth::basic(":%+ é")),
             "a%3Ab%20c:%3A%25%2B%20%C3%A9"
         );
+        assert_eq!(form(&ClientAuth::basic("b")).await, "");
     }
 
-    #[test]
-    fn raw_basic_credentials_are_sent_as_they_are() {
-        assert_eq!(header("a", ":%+ é", ClientAuth::RawBasic), "a::%+ é");
+    #[tokio::test]
+    async fn raw_basic_credentials_are_sent_as_they_are() {
+        assert_eq!(credentials("a", &ClientAuth::raw_basic(":%+ é")), "a::%+ é");
     }
 
-    #[test]
-    fn credentials_in_the_body_leave_the_header_alone() {
-        let client = Client {
-            id: "a".into(),
-            secret: "b".into(),
-            auth: ClientAuth::Body,
-        };
-        assert_eq!(client.header().unwrap(), None);
-        assert_eq!(
-            client.parameters(),
-            [("client_id", "a"), ("client_secret", "b")]
-        );
+    #[tokio::test]
+    async fn credentials_in_the_body_leave_the_header_alone() {
+        let auth = ClientAuth::body("b");
+        assert_eq!(auth.header("a").unwrap(), None);
+        assert_eq!(form(&auth).await, "client_id=a&client_secret=b");
     }
 
-    #[test]
-    fn debug_output_holds_no_secret() {
-        let client = Client {
-            id: "a".into(),
-            secret: "hunter2".into(),
-            auth: ClientAuth::Basic,
-        };
-        let header = client.header().unwrap().unwrap();
-        assert!(!format!("{client:?} {header:?}").contains("hunter2"));
-        assert!(!format!("{header:?}").contains("Basic"));
+    #[tokio::test]
+    async fn who_proves_nothing_here_names_itself() {
+        for auth in [ClientAuth::tls(), ClientAuth::none()] {
+            assert_eq!(auth.header("a").unwrap(), None);
+            assert_eq!(form(&auth).await, "client_id=a");
+        }
+    }
+
+    #[tokio::test]
+    async fn every_request_has_an_assertion_of_its_own() {
+        let count = AtomicUsize::new(0);
+        let auth = ClientAuth::assertion(move |id, audience| {
+            let count = count.fetch_add(1, Ordering::Relaxed);
+            let assertion = format!("{id} {audience} {count}");
+            async move { Ok(assertion.into()) }
+        });
+        assert_eq!(auth.header("a").unwrap(), None);
+        for count in 0..2 {
+            assert_eq!(
+                form(&auth).await,
+                format!(
+                    "client_id=a&client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3A\
+                     client-assertion-type%3Ajwt-bearer\
+                     &client_assertion=a+https%3A%2F%2Flogin.example.com+{count}"
+                )
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn debug_output_holds_no_secret() {
+        for auth in [
+            ClientAuth::basic("hunter2"),
+            ClientAuth::raw_basic("hunter2"),
+            ClientAuth::body("hunter2"),
+        ] {
+            let header = auth.header("a").unwrap();
+            let parameters = auth.parameters("a", AUDIENCE).await.unwrap();
+            let printed = format!("{auth:?} {header:?} {parameters:?}");
+            assert!(!printed.contains("hunter2"), "{printed}");
+        }
     }
 }

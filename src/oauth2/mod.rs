@@ -5,7 +5,10 @@
 //! use http::{Request, Response};
 //! use http_body_util::Full;
 //! use tower::{BoxError, service_fn};
-//! use tower_outbound::{oauth2::ClientCredentials, token::TokenCache};
+//! use tower_outbound::{
+//!     oauth2::{ClientAuth, ClientCredentials, TokenEndpoint},
+//!     token::TokenCache,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), BoxError> {
@@ -16,9 +19,9 @@
 //!     Ok::<_, BoxError>(Response::new(Full::new(Bytes::from(reply))))
 //! });
 //!
-//! let credentials = ClientCredentials::new("https://login.example.com/oauth/token", "id", "secret")?
-//!     .scope("users:read");
-//! let tokens = TokenCache::new(credentials.token_source(http));
+//! let url = "https://login.example.com/oauth/token";
+//! let login = TokenEndpoint::new(url, "id", ClientAuth::basic("secret"), http)?;
+//! let tokens = TokenCache::new(login.grant(ClientCredentials).scope("users:read"));
 //! assert_eq!(tokens.token().await?.secret().expose(), "a token");
 //! # Ok(())
 //! # }
@@ -34,12 +37,24 @@
 //! server said, never a secret. What it means, [`ErrorReply::kind`] says, or a function in its place.
 
 mod client_auth;
+mod discovery;
 mod endpoint;
 mod grant;
+mod http_client;
+mod parameters;
+mod request;
 mod response;
+mod revocation;
 
+#[cfg(feature = "pkce")]
+pub use self::grant::{AuthorizationCode, AuthorizationRequest, CallbackError};
 pub use self::{
     client_auth::ClientAuth,
-    grant::{ClientCredentials, ClientCredentialsSource},
+    discovery::Metadata,
+    endpoint::TokenEndpoint,
+    grant::{ClientCredentials, GrantType, Saml2Bearer, TokenExchange},
+    parameters::Parameters,
+    request::TokenRequest,
     response::ErrorReply,
+    revocation::TokenTypeHint,
 };

@@ -13,7 +13,8 @@ use crate::{
 /// What a token endpoint's reply says.
 #[derive(Debug)]
 pub(crate) enum Reply {
-    Granted(Grant),
+    /// The token, and its `token_type`, which the standard requires and many leave out.
+    Granted(Grant, Option<String>),
     /// It says what is wrong, in the standard's way or by its status.
     Refused(ErrorReply),
     /// It says yes, but not what: a page of a proxy, an empty body, half of an object.
@@ -98,13 +99,6 @@ fn granted(object: &Map<String, Value>) -> Reply {
     let Some(access_token) = text(object, "access_token").filter(|token| !token.is_empty()) else {
         return Reply::Unreadable("a JSON object without `access_token`");
     };
-    // Required by the standard, and left out by many.
-    if let Some(token_type) = text(object, "token_type")
-        && !token_type.eq_ignore_ascii_case("bearer")
-    {
-        // RFC 6749, section 7.1: a token of a type that is not understood must not be used.
-        return Reply::Unusable("a token whose `token_type` is not `Bearer`");
-    }
     let mut grant = Grant::new(access_token);
     match expires_in(object.get("expires_in")) {
         ExpiresIn::Untold => {}
@@ -116,7 +110,11 @@ fn granted(object: &Map<String, Value>) -> Reply {
     if let Some(scope) = text(object, "scope") {
         grant = grant.scope(scope);
     }
-    Reply::Granted(grant)
+    // An empty one is none: the old one is kept then.
+    if let Some(refresh_token) = text(object, "refresh_token").filter(|token| !token.is_empty()) {
+        grant = grant.refresh_token(refresh_token);
+    }
+    Reply::Granted(grant, text(object, "token_type").map(str::to_owned))
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -220,28 +218,36 @@ mod tests {
     }
 
     #[test]
-    fn the_token_type_may_be_written_in_any_case_or_left_out() {
-        for token_type in ["bearer", "Bearer", "BEARER"] {
-            let body = json!({"access_token": "t", "token_type": token_type}).to_string();
-            assert!(
-                matches!(reply(200, &body), Reply::Granted(_)),
-                "{token_type}"
-            );
+    fn a_grant_says_what_type_its_token_is_of_as_it_was_written() {
+        for (member, expected) in [
+            (json!("bearer"), Some("bearer")),
+            (json!("DPoP"), Some("DPoP")),
+            (json!("N_A"), Some("N_A")),
+            (json!(""), Some("")),
+            (json!(7), None),
+        ] {
+            let body = json!({"access_token": "t", "token_type": member}).to_string();
+            let Reply::Granted(_, token_type) = reply(200, &body) else {
+                panic!("{body}")
+            };
+            assert_eq!(token_type.as_deref(), expected);
         }
-        assert!(matches!(
-            reply(200, r#"{"access_token":"t"}"#),
-            Reply::Granted(_)
-        ));
     }
 
     #[test]
-    fn a_token_of_another_type_is_not_used() {
-        for token_type in ["mac", "DPoP", "N_A", ""] {
-            let body = json!({"access_token": "t", "token_type": token_type}).to_string();
-            assert!(
-                matches!(reply(200, &body), Reply::Unusable(_)),
-                "{token_type}"
-            );
+    fn a_refresh_token_is_read_where_there_is_one() {
+        let refresh_token = |body: &str| match reply(200, body) {
+            Reply::Granted(grant, _) => grant.refresh_token.map(|token| token.expose().to_owned()),
+            other => panic!("{other:?}"),
+        };
+        let both = r#"{"access_token":"t","refresh_token":"r"}"#;
+        assert_eq!(refresh_token(both).as_deref(), Some("r"));
+        for none in [
+            r#"{"access_token":"t"}"#,
+            r#"{"access_token":"t","refresh_token":null}"#,
+            r#"{"access_token":"t","refresh_token":""}"#,
+        ] {
+            assert_eq!(refresh_token(none), None, "{none}");
         }
     }
 
@@ -301,7 +307,10 @@ mod tests {
 
     #[test]
     fn the_access_token_prints_nowhere() {
-        let reply = reply(200, r#"{"access_token":"hunter2"}"#);
+        let reply = reply(
+            200,
+            r#"{"access_token":"hunter2","refresh_token":"hunter2"}"#,
+        );
         assert!(!format!("{reply:?}").contains("hunter2"));
     }
 

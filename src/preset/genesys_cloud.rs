@@ -1,16 +1,19 @@
-use http::{HeaderName, StatusCode, Uri, response};
+use bytes::Bytes;
+use http::{HeaderName, Request, Response, StatusCode, Uri, response};
+use http_body::Body;
 use serde_json::Value;
 use thiserror::Error;
+use tower::{BoxError, Service};
 
 use crate::{
     buffer_body::ErrorBody,
-    oauth2::{ClientCredentials, ErrorReply},
+    oauth2::{ClientAuth, ErrorReply, TokenEndpoint},
     origin::{Origin, Origins, UrlError},
     rate_limit_retry::{
         RateLimitRetryLayer,
         classify::{Class, classify_fn},
     },
-    token::{Secret, TokenCache, TokenErrorKind},
+    token::{TokenCache, TokenErrorKind},
     token_refresh::TokenRefreshLayer,
 };
 
@@ -21,15 +24,18 @@ use crate::{
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// use tower::ServiceBuilder;
 /// use tower_outbound::{
-///     buffer_body::BufferErrorBodyLayer, preset::GenesysCloud, token::TokenCache,
+///     buffer_body::BufferErrorBodyLayer,
+///     oauth2::{ClientAuth, ClientCredentials},
+///     preset::GenesysCloud,
+///     token::TokenCache,
 /// };
 ///
 /// # fn main() -> Result<(), tower::BoxError> {
 /// # let connector = hyper_util::client::legacy::connect::HttpConnector::new();
 /// let http = Client::builder(TokioExecutor::new()).build::<_, Full<bytes::Bytes>>(connector);
 /// let cloud = GenesysCloud::new("mypurecloud.com")?;
-/// let credentials = cloud.client_credentials("id", "secret")?;
-/// let tokens = TokenCache::new(credentials.token_source(http.clone()));
+/// let login = cloud.login("id", ClientAuth::basic("secret"), http.clone())?;
+/// let tokens = TokenCache::new(login.grant(ClientCredentials));
 ///
 /// let api = ServiceBuilder::new()
 ///     .layer(cloud.rate_limit_retry())
@@ -117,18 +123,28 @@ impl GenesysCloud {
         self.origins.clone()
     }
 
-    /// Credentials of an OAuth client of the type "client credentials".
+    /// The token endpoint, for an OAuth client of this id.
     ///
     /// A reply that throttles is recognised, and errors name the correlation id.
     ///
     /// # Errors
     /// If the token endpoint's URL is unusable.
-    pub fn client_credentials(
+    pub fn login<S, B, R>(
         &self,
-        id: impl Into<String>,
-        secret: impl Into<Secret>,
-    ) -> Result<ClientCredentials, UrlError> {
-        Ok(ClientCredentials::new(&self.token_url, id, secret)?
+        client_id: impl Into<String>,
+        auth: ClientAuth,
+        http: S,
+    ) -> Result<TokenEndpoint, UrlError>
+    where
+        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
+        S::Future: Send,
+        S::Error: Into<BoxError>,
+        B: From<Bytes> + Send + 'static,
+        R: Body + Send,
+        R::Data: Send,
+        R::Error: Into<BoxError>,
+    {
+        Ok(TokenEndpoint::new(&self.token_url, client_id, auth, http)?
             .classify_errors(error_kind)
             .correlation_header(CORRELATION_ID))
     }
@@ -218,7 +234,18 @@ const REGIONS: [(&str, &str); 18] = [
 
 #[cfg(test)]
 mod tests {
+    use http_body_util::Full;
+    use tower::service_fn;
+
     use super::*;
+
+    fn http()
+    -> impl Service<Request<Bytes>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>
+    + Clone
+    + Send
+    + 'static {
+        service_fn(|_| async { Err("nobody listens".into()) })
+    }
 
     #[test]
     fn a_region_is_a_domain_or_the_name_of_an_aws_region() {
@@ -259,12 +286,12 @@ mod tests {
         )
         .unwrap();
         assert_eq!(cloud.api_url(), "https://gw.test/genesys");
-        assert!(cloud.client_credentials("id", "secret").is_ok());
+        assert!(cloud.login("id", ClientAuth::none(), http()).is_ok());
         assert!(GenesysCloud::at("https://gw.test/", "gw.test").is_err());
         assert!(
             GenesysCloud::at("gw.test", "https://gw.test")
                 .unwrap()
-                .client_credentials("", "")
+                .login("", ClientAuth::none(), http())
                 .is_err()
         );
     }

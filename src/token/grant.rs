@@ -1,6 +1,9 @@
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
-use super::Secret;
+use super::{Attach, Secret};
 use crate::time::CENTURY;
 
 /// What an authorization server granted: the access token, and how long it said that it lives.
@@ -12,6 +15,8 @@ pub struct Grant {
     pub(crate) access_token: Secret,
     pub(crate) lifetime: Lifetime,
     pub(crate) scope: Option<String>,
+    pub(crate) refresh_token: Option<Secret>,
+    pub(crate) attach: Option<Arc<dyn Attach>>,
 }
 
 impl Grant {
@@ -21,6 +26,8 @@ impl Grant {
             access_token: access_token.into(),
             lifetime: Lifetime::Unknown,
             scope: None,
+            refresh_token: None,
+            attach: None,
         }
     }
 
@@ -43,6 +50,19 @@ impl Grant {
     /// The scopes that were granted, separated by spaces.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scope = Some(scope.into());
+        self
+    }
+
+    /// The refresh token that came with it, for a source that keeps one; a
+    /// [`TokenCache`](super::TokenCache) does not.
+    pub fn refresh_token(mut self, refresh_token: impl Into<Secret>) -> Self {
+        self.refresh_token = Some(refresh_token.into());
+        self
+    }
+
+    /// How requests carry the token, where that takes more than the header of a bearer token.
+    pub fn attach(mut self, attach: Arc<dyn Attach>) -> Self {
+        self.attach = Some(attach);
         self
     }
 }

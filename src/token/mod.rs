@@ -54,6 +54,7 @@
 //! it, at once and without a request. A token that nobody refused is used until its very end
 //! when no newer one can be had.
 
+mod attach;
 mod cache;
 mod cell;
 mod error;
@@ -66,8 +67,8 @@ mod source;
 #[allow(clippy::module_inception)]
 mod token;
 
-pub(crate) use self::{cache::Need, cell::Held, error::OAuthError};
 pub use self::{
+    attach::{Answered, Attach},
     cache::{TokenCache, TokenCacheBuilder},
     error::{TokenError, TokenErrorKind},
     expiry::ExpiryPolicy,
@@ -76,6 +77,7 @@ pub use self::{
     source::{Cause, Refusal, SourceFn, TokenSource, source_fn},
     token::{CredentialHeader, Token},
 };
+pub(crate) use self::{cache::Need, cell::Held, error::OAuthError};
 
 #[cfg(test)]
 mod tests;

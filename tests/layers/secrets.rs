@@ -12,7 +12,7 @@ use http_body_util::Full;
 use tower::{BoxError, Layer, service_fn};
 use tower_outbound::{
     mark::{Deadline, LimitKey, NoRetry, NoToken, ReplaySafe, ResendCount, Tenant},
-    oauth2::ClientCredentials,
+    oauth2::{ClientAuth, ClientCredentials, TokenEndpoint, TokenRequest},
     origin::{Origin, Origins},
     outcome::Outcome,
     preset::GenesysCloud,
@@ -30,14 +30,15 @@ fn assert_no_secret(text: &str) {
     }
 }
 
-fn credentials() -> ClientCredentials {
-    ClientCredentials::new(
-        "https://login.example.com/token?key=hunter2",
-        "id",
-        "hunter2",
-    )
-    .unwrap()
-    .parameter("assertion", "hunter2")
+fn endpoint() -> TokenEndpoint {
+    let url = "https://login.example.com/token?key=hunter2";
+    TokenEndpoint::new(url, "id", ClientAuth::basic("hunter2"), login()).unwrap()
+}
+
+fn request() -> TokenRequest {
+    endpoint()
+        .grant(ClientCredentials)
+        .parameter("assertion", "hunter2")
 }
 
 /// An authorization server that grants, rejects, answers nonsense, and fails, in turn.
@@ -80,10 +81,14 @@ async fn no_public_type_prints_a_secret() {
         Box::new(layer),
         Box::new(TokenCache::builder()),
         Box::new(Secret::new("hunter2")),
-        Box::new(Grant::new("token-of-gold").expires_in(Duration::MAX)),
-        Box::new(credentials()),
-        Box::new(credentials().token_source(login())),
-        Box::new(cloud.client_credentials("id", "hunter2").unwrap()),
+        Box::new(Grant::new("token-of-gold").refresh_token("hunter2")),
+        Box::new(endpoint()),
+        Box::new(request()),
+        Box::new(
+            cloud
+                .login("id", ClientAuth::body("hunter2"), login())
+                .unwrap(),
+        ),
         Box::new(cloud),
         Box::new(RateLimitRetryLayer::new().layer(())),
         Box::new(RateLimitRetryLayer::new()),
@@ -113,7 +118,7 @@ async fn no_public_type_prints_a_secret() {
 
 #[tokio::test(start_paused = true)]
 async fn no_error_prints_a_secret() {
-    let tokens = TokenCache::new(credentials().token_source(login()));
+    let tokens = TokenCache::new(request());
     let mut errors = 0;
     for _ in 0..30 {
         if let Err(error) = tokens.renew().await {

@@ -13,7 +13,7 @@ use hyper_util::{
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt, service_fn, util::BoxCloneSyncService};
 use tower_outbound::{
     buffer_body::{AboveLimit, BodyTooLarge, BufferBodyLayer, BufferErrorBodyLayer, BufferedBody},
-    oauth2::ClientCredentials,
+    oauth2::{ClientAuth, ClientCredentials, TokenEndpoint},
     origin::Origins,
     rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
     test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoopbackCloud, Reply},
@@ -29,8 +29,9 @@ type HyperClient = Client<HttpConnector, Full<Bytes>>;
 async fn cloud() -> (LoopbackCloud, TokenRefreshLayer) {
     let cloud = LoopbackCloud::builder().start().await.unwrap();
     let http = cloud.client::<Full<Bytes>>();
-    let credentials = ClientCredentials::new(&cloud.token_url(), CLIENT_ID, CLIENT_SECRET).unwrap();
-    let tokens = TokenCache::new(credentials.token_source(http));
+    let auth = ClientAuth::basic(CLIENT_SECRET);
+    let login = TokenEndpoint::new(&cloud.token_url(), CLIENT_ID, auth, http).unwrap();
+    let tokens = TokenCache::new(login.grant(ClientCredentials));
     let layer = TokenRefreshLayer::new(tokens, Origins::only([cloud.api_url()]).unwrap());
     (cloud, layer)
 }

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_outbound::{
     buffer_body::{BufferErrorBody, BufferErrorBodyLayer},
+    oauth2::{ClientAuth, ClientCredentials},
     preset::GenesysCloud,
     rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
     test_util::{
@@ -51,11 +52,11 @@ impl Stack {
     pub(crate) fn with_secret(cloud: LoopbackCloud, secret: &str) -> Self {
         let genesys =
             GenesysCloud::at(&cloud.token_url(), cloud.api_url()).expect("it is on loopback");
-        let credentials = genesys
-            .client_credentials(CLIENT_ID, secret)
-            .expect("it is on loopback");
         let http: Http = cloud.client();
-        let tokens = TokenCache::new(credentials.token_source(http.clone()));
+        let login = genesys
+            .login(CLIENT_ID, ClientAuth::basic(secret), http.clone())
+            .expect("it is on loopback");
+        let tokens = TokenCache::new(login.grant(ClientCredentials));
         Self {
             rate_limit: genesys.rate_limit_retry(),
             token_refresh: genesys.token_refresh(tokens.clone()),
