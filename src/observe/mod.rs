@@ -29,6 +29,8 @@ pub(crate) enum Event<'a> {
     TokenRefused { generation: u64 },
     /// A refused request is sent again with this token.
     TokenReplay { generation: u64 },
+    /// A request is sent again with the same token, attached in another way.
+    AttachedAgain { generation: u64 },
     /// A limit refused a request.
     Refused { key: &'a LimitKey, pause: Pause },
     /// A request waits for its turn.
@@ -50,6 +52,7 @@ pub(crate) fn emit(event: &Event<'_>) {
         Event::RenewalFailed { error } => warn!(%error, kind = ?error.kind(), "no token"),
         Event::TokenRefused { generation } => debug!(generation, "the server refused the token"),
         Event::TokenReplay { generation } => debug!(generation, "replaying with a token"),
+        Event::AttachedAgain { generation } => debug!(generation, "attaching the token anew"),
         Event::Refused { key, pause } => debug!(?key, ?pause, "refused by a limit"),
         Event::Held { key } => trace!(?key, "waiting for its turn"),
         Event::Retrying { resends } => debug!(resends, "to be sent again"),

@@ -4,11 +4,18 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::{Token, TokenError};
 
-/// How a token is put on a request, where that is more than one prebuilt header.
+/// What a request with a token must have besides the header that carries it, such as a proof that
+/// the sender holds the key that the token is bound to.
 ///
 /// [`Grant::attach`](super::Grant::attach) says so of a token.
 pub trait Attach: fmt::Debug + Send + Sync + 'static {
-    /// Adds to `headers` what carries the token. Called for every request and every replay.
+    /// The scheme before the token in its header; `None` for that of the cache.
+    fn scheme(&self) -> Option<&str> {
+        None
+    }
+
+    /// Adds to `headers` what the request must have. Called for every request and every replay; the
+    /// header with the token is there already.
     ///
     /// # Errors
     /// If the token cannot be sent; then the request is not.

@@ -37,6 +37,8 @@ struct Shared {
 struct State {
     flight: Option<Flight<Landing>>,
     generation: u64,
+    // How often the cache was cleared: what was asked for before is not wanted after.
+    cleared: u64,
     health: Health,
 }
 
@@ -95,6 +97,30 @@ impl TokenCache {
         self.obtain(Need::New).await.map(|held| held.token.clone())
     }
 
+    /// Uses this token no more: the next request waits for a newer one. Does nothing if the cache has
+    /// moved on to another already.
+    ///
+    /// For what a response cannot tell: a message that says that the token was revoked, say.
+    pub fn invalidate(&self, token: &Token) {
+        let _state = self.lock();
+        if let Some(held) = &*self.shared.cell.load()
+            && held.token.generation() == token.generation()
+        {
+            held.spoil(Cause::Requested);
+        }
+    }
+
+    /// Forgets the token, and the failures of earlier renewals: the cache is as it was before the first
+    /// use, but for the numbers of its tokens. What a renewal that is running brings is not used.
+    ///
+    /// After a logout, or when the credentials behind the source have changed.
+    pub fn clear(&self) {
+        let mut state = self.lock();
+        state.cleared += 1;
+        state.health = Health::new();
+        self.shared.cell.clear();
+    }
+
     /// Waits until no renewal is running.
     ///
     /// Call it before the runtime ends: a renewal that is cut in half may have spent a refresh token
@@ -114,11 +140,16 @@ impl TokenCache {
         &self.shared.settings.credential_header
     }
 
+    /// Whether the source can get a token that meets this refusal though a plain renewal would not.
+    pub(crate) fn can_answer(&self, refusal: &Refusal) -> bool {
+        self.shared.source.can_answer(refusal)
+    }
+
     /// Does something with the token to send now, if there is one that needs no waiting for. Starts a
     /// renewal in the background when it is due.
     ///
     /// The hot path: one load, two clocks, no lock and no allocation while the token is fresh.
-    pub(crate) fn with_ready<T>(&self, use_it: impl FnOnce(&Held) -> T) -> Option<T> {
+    pub(crate) fn with_ready<T>(&self, use_it: impl FnOnce(&Arc<Held>) -> T) -> Option<T> {
         let guard = self.shared.cell.load();
         let held = guard.as_ref()?;
         match held.freshness(self.now()) {
@@ -146,6 +177,8 @@ impl TokenCache {
                 Boarding::Failed(error) => return Err(error),
                 Boarding::Flight(flight) => match flight.landed().await {
                     Some(Ok(held)) => return Ok(held),
+                    // Cleared meanwhile: ask again.
+                    Some(Err(error)) if error.is_superseded() => {}
                     Some(Err(error)) => return self.make_do(&need).ok_or(error),
                     // The runtime that carried it went away: lead a new one from here.
                     None => {}
@@ -193,8 +226,9 @@ impl TokenCache {
             (Need::NewerThan(generation, refusal), Some(held))
                 if held.token.generation() <= *generation =>
             {
-                held.refuse(refusal.clone());
-                Cause::Refused(refusal.clone())
+                let cause = Cause::Refused(refusal.clone());
+                held.spoil(cause.clone());
+                cause
             }
             (Need::Good | Need::NewerThan(..), Some(held)) => match held.freshness(now) {
                 Freshness::Fresh => return Boarding::Ready(Arc::clone(held)),
@@ -204,10 +238,7 @@ impl TokenCache {
                     }
                     return Boarding::Ready(Arc::clone(held));
                 }
-                Freshness::Expired => match held.refused() {
-                    Some(refusal) => Cause::Refused(refusal.clone()),
-                    None => Cause::Expired,
-                },
+                Freshness::Expired => held.spoiled().cloned().unwrap_or(Cause::Expired),
             },
         };
 
@@ -234,6 +265,7 @@ impl TokenCache {
     fn launch(&self, state: &mut State, cause: Cause) -> Flight<Landing> {
         let cache = self.clone();
         let (generation, not_before) = (state.generation, state.health.next_mint());
+        let cleared = state.cleared;
         let flight = Flight::launch(&self.shared.settings.spawner, async move {
             observe::emit(&Event::Renewing {
                 cause: &cause,
@@ -243,7 +275,7 @@ impl TokenCache {
                 tokio::time::sleep_until(not_before).await;
             }
             let minted = cache.mint_in_time(&cause).await;
-            let landing = cache.land(&cause, minted);
+            let landing = cache.land(&cause, minted, cleared);
             match &landing {
                 Ok(held) => observe::emit(&Event::Renewed {
                     generation: held.token.generation(),
@@ -301,8 +333,12 @@ impl TokenCache {
     }
 
     /// Publishes what came of a flight. Its waiters are woken after this.
-    fn land(&self, cause: &Cause, minted: Result<Minted, TokenError>) -> Landing {
+    fn land(&self, cause: &Cause, minted: Result<Minted, TokenError>, cleared: u64) -> Landing {
         let mut state = self.lock();
+        if state.cleared != cleared {
+            state.flight = None;
+            return Err(TokenError::superseded());
+        }
         let now = self.now();
         let generation = state.generation + 1;
         let landing = match minted.and_then(|minted| self.admit(minted, generation, now)) {
@@ -336,7 +372,7 @@ impl TokenCache {
         }
         if let Some(current) = &*self.shared.cell.load() {
             let same = current.token.secret().expose() == grant.access_token.expose();
-            if same && current.refused().is_some() {
+            if same && current.spoiled().is_some() {
                 return Err(TokenError::transient(
                     "the token source returned the token that had just been refused",
                 ));
@@ -347,8 +383,11 @@ impl TokenCache {
                 ));
             }
         }
-        let header = settings.credential_header.value(&grant.access_token)?;
-        let token = Token::new(generation, grant.access_token, header, grant.scope, expiry);
+        let scheme = grant.attach.as_ref().and_then(|attach| attach.scheme());
+        let header = settings
+            .credential_header
+            .value(&grant.access_token, scheme)?;
+        let token = Token::new(generation, grant, header, expiry);
         Ok(Arc::new(Held::new(token)))
     }
 
@@ -493,6 +532,7 @@ impl TokenCacheBuilder {
         let state = State {
             flight: None,
             generation: 0,
+            cleared: 0,
             health: Health::new(),
         };
         TokenCache {

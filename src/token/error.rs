@@ -52,6 +52,7 @@ enum Reason {
     TimedOut(Duration),
     Panicked,
     Deadline,
+    Superseded,
 }
 
 /// An error object of [RFC 6749, section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2).
@@ -100,6 +101,15 @@ impl TokenError {
 
     pub(crate) fn deadline() -> Self {
         Self::because(TokenErrorKind::Transient, Reason::Deadline)
+    }
+
+    /// What was asked for is not wanted any more.
+    pub(crate) fn superseded() -> Self {
+        Self::because(TokenErrorKind::Transient, Reason::Superseded)
+    }
+
+    pub(crate) fn is_superseded(&self) -> bool {
+        matches!(self.details.reason, Reason::Superseded)
     }
 
     fn because(kind: TokenErrorKind, reason: Reason) -> Self {
@@ -217,6 +227,9 @@ impl fmt::Display for TokenError {
                 write!(f, "the token source did not answer within {bound:?}")
             }
             Reason::Panicked => f.write_str("the token source panicked"),
+            Reason::Superseded => {
+                f.write_str("the cache was cleared while the token was asked for")
+            }
             Reason::Deadline => {
                 f.write_str("the request's deadline leaves no time to wait for a token")
             }

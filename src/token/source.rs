@@ -31,6 +31,16 @@ use crate::header::{Challenge, challenges};
 pub trait TokenSource: Send + Sync + 'static {
     /// Asks for a token; `cause` says why one is wanted.
     fn token(&self, cause: &Cause) -> impl Future<Output = Result<Grant, TokenError>> + Send;
+
+    /// Whether it can get a token that meets this refusal, where a renewal as usual would not: step-up
+    /// authentication ([RFC 9470](https://www.rfc-editor.org/rfc/rfc9470)) above all.
+    ///
+    /// If so, the token layer renews the token with [`Cause::Refused`], whatever it takes for a refusal
+    /// otherwise. By default it cannot, and the response is the caller's.
+    fn answers(&self, refusal: &Refusal) -> bool {
+        let _ = refusal;
+        false
+    }
 }
 
 /// Why a token is wanted.
@@ -121,6 +131,8 @@ pub(crate) trait AnySource: Send + Sync {
         &'a self,
         cause: &'a Cause,
     ) -> Pin<Box<dyn Future<Output = Result<Grant, TokenError>> + Send + 'a>>;
+
+    fn can_answer(&self, refusal: &Refusal) -> bool;
 }
 
 impl<T: TokenSource> AnySource for T {
@@ -129,5 +141,9 @@ impl<T: TokenSource> AnySource for T {
         cause: &'a Cause,
     ) -> Pin<Box<dyn Future<Output = Result<Grant, TokenError>> + Send + 'a>> {
         Box::pin(self.token(cause))
+    }
+
+    fn can_answer(&self, refusal: &Refusal) -> bool {
+        self.answers(refusal)
     }
 }

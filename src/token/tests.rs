@@ -421,6 +421,58 @@ async fn a_refusal_during_a_renewal_joins_it_and_the_result_is_newer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_invalidated_token_is_used_no_more_unless_it_is_an_old_one() {
+    let cache = fixture(granting(3600));
+    let old = cache.tokens.token().await.unwrap();
+    cache.tokens.invalidate(&old);
+    assert!(cache.tokens.with_ready(|_| ()).is_none());
+    assert_eq!(generation(cache.tokens.token().await), Some(2));
+    cache.tokens.invalidate(&old);
+    assert_eq!(generation(cache.tokens.token().await), Some(2));
+    assert_eq!(cache.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_invalidated_while_it_is_renewed_is_not_what_the_renewal_brings() {
+    let cache = fixture_with(TokenCache::builder(), SECOND, granting(3600));
+    let old = cache.tokens.token().await.unwrap();
+    advance(3400 * SECOND).await;
+    cache.tokens.token().await.unwrap(); // starts a renewal in the background
+    sleep(SECOND / 2).await;
+    cache.tokens.invalidate(&old);
+    assert_eq!(generation(cache.tokens.token().await), Some(2));
+    assert_eq!(cache.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_cleared_cache_knows_no_token_and_no_failure() {
+    let cache = fixture(|count, _| match count {
+        1 => Err(TokenError::rejected("no")),
+        _ => Ok(Grant::new(format!("token {count}"))),
+    });
+    cache.tokens.token().await.unwrap_err();
+    cache.tokens.clear();
+    cache.tokens.token().await.unwrap();
+    cache.tokens.clear();
+    assert!(cache.tokens.peek().is_none());
+    assert_eq!(generation(cache.tokens.token().await), Some(2));
+    assert_eq!(cache.asked(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_asked_for_before_the_cache_was_cleared_is_not_used() {
+    let cache = fixture_with(TokenCache::builder(), SECOND, granting(3600));
+    let (token, ()) = tokio::join!(cache.tokens.token(), async {
+        sleep(SECOND / 2).await;
+        cache.tokens.clear();
+    });
+    // Who waited gets the token of the time after.
+    assert_eq!(token.unwrap().secret().expose(), "token 2");
+    assert_eq!(cache.tokens.peek().unwrap().secret().expose(), "token 2");
+    assert_eq!(cache.asked(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn new_requests_wait_while_a_refused_token_is_renewed() {
     let cache = fixture_with(TokenCache::builder(), SECOND, granting(3600));
     cache.tokens.token().await.unwrap();

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use http::{HeaderName, HeaderValue, header};
 
-use super::{Secret, TokenError, expiry::Expiry};
+use super::{Attach, Grant, Secret, TokenError, expiry::Expiry};
 use crate::time::Moment;
 
 /// An access token as it is sent: immutable, numbered, its header built once.
@@ -16,22 +16,18 @@ struct Inner {
     secret: Secret,
     header: HeaderValue,
     scope: Option<String>,
+    attach: Option<Arc<dyn Attach>>,
     expiry: Expiry,
 }
 
 impl Token {
-    pub(crate) fn new(
-        generation: u64,
-        secret: Secret,
-        header: HeaderValue,
-        scope: Option<String>,
-        expiry: Expiry,
-    ) -> Self {
+    pub(crate) fn new(generation: u64, grant: Grant, header: HeaderValue, expiry: Expiry) -> Self {
         Self(Arc::new(Inner {
             generation,
-            secret,
+            secret: grant.access_token,
             header,
-            scope,
+            scope: grant.scope,
+            attach: grant.attach,
             expiry,
         }))
     }
@@ -54,6 +50,11 @@ impl Token {
     /// The granted scopes, if the server told them.
     pub fn scope(&self) -> Option<&str> {
         self.0.scope.as_deref()
+    }
+
+    /// What its requests must have besides the header.
+    pub(crate) fn attach(&self) -> Option<&Arc<dyn Attach>> {
+        self.0.attach.as_ref()
     }
 
     pub(crate) fn expiry(&self) -> &Expiry {
@@ -117,8 +118,13 @@ impl CredentialHeader {
         &self.name
     }
 
-    pub(crate) fn value(&self, token: &Secret) -> Result<HeaderValue, TokenError> {
-        let text = Secret::new(match &self.scheme {
+    /// The value with this token, and with another scheme than usual if there is one.
+    pub(crate) fn value(
+        &self,
+        token: &Secret,
+        scheme: Option<&str>,
+    ) -> Result<HeaderValue, TokenError> {
+        let text = Secret::new(match scheme.or(self.scheme.as_deref()) {
             Some(scheme) => format!("{scheme} {}", token.expose()),
             None => token.expose().to_owned(),
         });

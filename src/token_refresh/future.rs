@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode, Uri, response};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
@@ -22,7 +22,7 @@ use crate::{
     ready,
     replay::{self, ReplayBody},
     time,
-    token::{Held, Need, Refusal, TokenCache, TokenError},
+    token::{Answered, Held, Need, Refusal, TokenCache, TokenError},
 };
 
 pin_project! {
@@ -58,12 +58,12 @@ pin_project! {
         Readying { token: Arc<Held> },
         // Sent as it came: its credential is not ours.
         Passing { #[pin] response: F },
-        // Sent with the token of this generation.
-        Calling { #[pin] response: F, generation: u64 },
+        // Sent with a token of ours.
+        Calling { #[pin] response: F, sent: Sent },
         // Refused: the response is kept until it is known that there is a token to try instead.
         Renewing { token: Obtain, since: Instant, refused: Response<R> },
         // There is: the refused response makes room for the replay.
-        Draining { #[pin] drain: Drain<R>, token: Arc<Held> },
+        Draining { #[pin] drain: Drain<R>, token: Arc<Held>, why: Replay },
         Done,
     }
 }
@@ -71,11 +71,34 @@ pin_project! {
 /// A wait for a token. It knows nothing of the inner service, so boxing it asks nothing of that.
 type Obtain = Pin<Box<dyn Future<Output = Result<Arc<Held>, TokenError>> + Send>>;
 
+/// The token that a request was sent with.
+struct Sent {
+    generation: u64,
+    attached: Option<Box<Attached>>,
+}
+
+/// Whom to tell about the response to a request that had more than a header.
+struct Attached {
+    token: Arc<Held>,
+    uri: Uri,
+}
+
+/// Why a request is replayed.
+#[derive(Clone, Copy)]
+enum Replay {
+    /// With a token that it was not refused with.
+    Token,
+    /// With the same token, attached in another way.
+    Attachment,
+}
+
 /// What has been done for one request so far.
 #[derive(Default)]
 struct Progress {
     /// The one renewal that a request may ask for has been had.
     renewed: bool,
+    /// The one replay with another attachment has been had.
+    attached_again: bool,
     /// Pauses made for a token that was too new.
     lags: u32,
     outcome: Outcome,
@@ -122,10 +145,13 @@ where
                             *this.request = replay::copy(&request);
                             attach(held, &mut request, tokens)
                         }) {
-                            Some(generation) => State::Calling {
-                                response: this.service.call(request),
-                                generation,
-                            },
+                            Some(sent) => {
+                                let sent = sent?;
+                                State::Calling {
+                                    response: this.service.call(request),
+                                    sent,
+                                }
+                            }
                             None => {
                                 ready::release(this.service);
                                 let token = obtain(tokens, Need::Good, deadline(&request));
@@ -150,16 +176,16 @@ where
                 StateProj::Readying { token } => {
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
                     let mut request = take(this.request);
-                    if this.progress.may_go_on(this.settings) {
+                    if this.progress.may_go_on(this.settings, token) {
                         *this.request = replay::copy(&request);
                     }
                     // Becoming ready may have taken long: send the token that is right by now.
-                    let generation = tokens
+                    let sent = tokens
                         .with_ready(|held| attach(held, &mut request, tokens))
-                        .unwrap_or_else(|| attach(token, &mut request, tokens));
+                        .unwrap_or_else(|| attach(token, &mut request, tokens))?;
                     State::Calling {
                         response: this.service.call(request),
-                        generation,
+                        sent,
                     }
                 }
 
@@ -168,20 +194,33 @@ where
                     return response.poll(cx).map_err(Into::into);
                 }
 
-                // Calling => Renewing | done
-                StateProj::Calling {
-                    response,
-                    generation,
-                } => {
+                // Calling => Renewing | Draining | done
+                StateProj::Calling { response, sent } => {
                     let response = ready!(response.poll(cx)).map_err(Into::into)?;
-                    let generation = *generation;
+                    let generation = sent.generation;
+                    let attached = sent.attached.take();
                     // The call is over: let go of what its future holds, a permit perhaps.
                     this.state.set(State::Done);
 
                     let (parts, body) = response.into_parts();
-                    let refusal =
-                        (this.settings.is_refusal)(&parts).then(|| Refusal::from_parts(&parts));
+                    let again = attached.filter(|attached| attached.asks_again(&parts));
+                    let refusal = refusal(&parts, this.settings);
                     let response = Response::from_parts(parts, body);
+                    if let Some(attached) = again {
+                        match this.progress.attach_again(this.request.as_ref()) {
+                            Ok(()) => {
+                                this.state.set(State::Draining {
+                                    drain: Drain::new(response.into_body()),
+                                    token: attached.token,
+                                    why: Replay::Attachment,
+                                });
+                                continue;
+                            }
+                            Err(reason) => {
+                                return Poll::Ready(Ok(this.progress.stop(reason, response)));
+                            }
+                        }
+                    }
                     let Some(refusal) = refusal else {
                         if this.progress.outcome.token_replays > 0 {
                             tokens.accepted(generation);
@@ -223,6 +262,7 @@ where
                         Ok(token) => State::Draining {
                             drain: Drain::new(response.into_body()),
                             token,
+                            why: Replay::Token,
                         },
                         Err(error) => {
                             response.extensions_mut().insert(error);
@@ -233,13 +273,10 @@ where
                 }
 
                 // Draining => Readying
-                StateProj::Draining { drain, token } => {
+                StateProj::Draining { drain, token, why } => {
                     ready!(drain.poll(cx));
                     let token = Arc::clone(token);
-                    let generation = token.token.generation();
-                    observe::emit(&Event::TokenReplay { generation });
-                    this.progress.outcome.token_replays += 1;
-                    this.progress.outcome.resends += 1;
+                    this.progress.replaying(*why, token.token.generation());
                     if let Some(request) = this.request {
                         count_resend(request);
                     }
@@ -255,8 +292,33 @@ where
 
 impl Progress {
     /// Whether a refusal of what is sent next could lead to another replay.
-    fn may_go_on(&self, settings: &Settings) -> bool {
-        !self.renewed || !settings.fresh_token_lag.is_zero()
+    fn may_go_on(&self, settings: &Settings, token: &Held) -> bool {
+        !self.renewed
+            || !settings.fresh_token_lag.is_zero()
+            || (token.token.attach().is_some() && !self.attached_again)
+    }
+
+    /// Decides whether the same token is tried once more: counted apart from renewals, and once.
+    fn attach_again<B>(&mut self, copy: Option<&Request<B>>) -> Result<(), Stopped> {
+        if self.attached_again {
+            return Err(Stopped::RefusedAgain);
+        }
+        if copy.is_none() {
+            return Err(Stopped::BodyNotReplayable);
+        }
+        self.attached_again = true;
+        Ok(())
+    }
+
+    fn replaying(&mut self, why: Replay, generation: u64) {
+        self.outcome.resends += 1;
+        match why {
+            Replay::Token => {
+                self.outcome.token_replays += 1;
+                observe::emit(&Event::TokenReplay { generation });
+            }
+            Replay::Attachment => observe::emit(&Event::AttachedAgain { generation }),
+        }
     }
 
     /// Decides between waiting for a token to replay with, and returning the refusal.
@@ -344,13 +406,53 @@ fn passage<B>(request: &Request<B>, settings: &Settings) -> Result<Passage, Miss
     }
 }
 
-/// Returns the generation of the token that the request now carries.
-fn attach<B>(held: &Held, request: &mut Request<B>, tokens: &TokenCache) -> u64 {
+/// Puts the token on the request.
+fn attach<B>(
+    held: &Arc<Held>,
+    request: &mut Request<B>,
+    tokens: &TokenCache,
+) -> Result<Sent, TokenError> {
+    let token = &held.token;
     let name = tokens.credential_header().name().clone();
     request
         .headers_mut()
-        .insert(name, held.token.header_value().clone());
-    held.token.generation()
+        .insert(name, token.header_value().clone());
+    let mut sent = Sent {
+        generation: token.generation(),
+        attached: None,
+    };
+    if let Some(attach) = token.attach() {
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        attach.attach(token, &method, &uri, request.headers_mut())?;
+        sent.attached = Some(Box::new(Attached {
+            token: Arc::clone(held),
+            uri,
+        }));
+    }
+    Ok(sent)
+}
+
+impl Attached {
+    fn asks_again(&self, parts: &response::Parts) -> bool {
+        let answered = self
+            .token
+            .token
+            .attach()
+            .map(|attach| attach.answered(&self.uri, parts.status, &parts.headers));
+        answered == Some(Answered::SendAgain)
+    }
+}
+
+/// What a response says against the token, if it does.
+fn refusal(parts: &response::Parts, settings: &Settings) -> Option<Refusal> {
+    if (settings.is_refusal)(parts) {
+        return Some(Refusal::from_parts(parts));
+    }
+    if parts.status == StatusCode::UNAUTHORIZED {
+        let refusal = Refusal::from_parts(parts);
+        return settings.tokens.can_answer(&refusal).then_some(refusal);
+    }
+    None
 }
 
 fn count_resend<B>(request: &mut Request<B>) {

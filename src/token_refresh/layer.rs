@@ -40,8 +40,9 @@ impl TokenRefreshLayer {
 
     /// Which responses mean that the token is no good.
     ///
-    /// By default: status 401, unless a challenge says `insufficient_scope`, `invalid_request` or
-    /// `insufficient_user_authentication`. To look at the body, put a
+    /// By default: status 401, unless a challenge says `insufficient_scope`, `invalid_request`,
+    /// `insufficient_user_authentication` or `use_dpop_nonce`. A 401 that the source says it can
+    /// [answer](crate::token::TokenSource::answers) counts in any case. To look at the body, put a
     /// [`BufferErrorBodyLayer`](crate::buffer_body::BufferErrorBodyLayer) below this layer, and find
     /// the [`ErrorBody`](crate::buffer_body::ErrorBody) in the extensions.
     ///

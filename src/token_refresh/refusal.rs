@@ -9,7 +9,8 @@ use crate::header::challenges;
 /// `insufficient_scope` and `invalid_request` are told about a token that is good
 /// ([RFC 6750, section 3.1](https://www.rfc-editor.org/rfc/rfc6750#section-3.1)), and so are
 /// the demands that a plain renewal cannot meet, `insufficient_user_authentication`
-/// ([RFC 9470](https://www.rfc-editor.org/rfc/rfc9470)). A 401 without any challenge, which
+/// ([RFC 9470](https://www.rfc-editor.org/rfc/rfc9470)) and `use_dpop_nonce`
+/// ([RFC 9449, section 9](https://www.rfc-editor.org/rfc/rfc9449#section-9)). A 401 without any challenge, which
 /// the standard does not allow and many servers send, counts as a refusal.
 pub(crate) fn is_refusal(parts: &response::Parts) -> bool {
     parts.status == StatusCode::UNAUTHORIZED && !names_another_reason(&parts.headers)
@@ -22,10 +23,11 @@ fn names_another_reason(headers: &HeaderMap) -> bool {
         .any(|error| OTHER_REASONS.contains(&error))
 }
 
-const OTHER_REASONS: [&str; 3] = [
+const OTHER_REASONS: [&str; 4] = [
     "insufficient_scope",
     "invalid_request",
     "insufficient_user_authentication",
+    "use_dpop_nonce",
 ];
 
 #[cfg(test)]

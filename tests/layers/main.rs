@@ -1,5 +1,6 @@
 //! The layers over inner services that watch them, under paused time.
 
+mod attach;
 mod cancellation;
 mod contract;
 mod copies;
