@@ -7,6 +7,7 @@
 //! | [`token_refresh`], [`rate_limit_retry`] | the two layers |
 //! | [`token`] | sources, the cache that keeps a token fresh, its defaults |
 //! | [`oauth2`] | token sources that speak OAuth 2.0 |
+//! | [`store`] | one login, shared by processes |
 //! | [`buffer_body`], [`replay`] | bodies that can be sent again |
 //! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
 //! | [`origin`] | where a token may go |
@@ -29,6 +30,7 @@ pub mod outcome;
 pub mod preset;
 pub mod rate_limit_retry;
 pub mod replay;
+pub mod store;
 #[cfg(feature = "test-util")]
 pub mod test_util;
 pub mod token;
