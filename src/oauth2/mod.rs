@@ -41,6 +41,7 @@ mod discovery;
 mod endpoint;
 mod grant;
 mod http_client;
+mod login;
 mod parameters;
 mod request;
 mod response;
@@ -52,7 +53,8 @@ pub use self::{
     client_auth::ClientAuth,
     discovery::Metadata,
     endpoint::TokenEndpoint,
-    grant::{ClientCredentials, GrantType, Saml2Bearer, TokenExchange},
+    grant::{ClientCredentials, GrantType, LogIn, RefreshToken, Saml2Bearer, TokenExchange},
+    login::Login,
     parameters::Parameters,
     request::TokenRequest,
     response::ErrorReply,

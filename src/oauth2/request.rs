@@ -34,6 +34,19 @@ pub(crate) struct Wanted {
 }
 
 impl TokenRequest {
+    pub(crate) fn endpoint(&self) -> &TokenEndpoint {
+        &self.endpoint
+    }
+
+    /// Asks as this request does, by another grant.
+    pub(crate) async fn ask_by(
+        &self,
+        grant: &dyn AnyGrantType,
+        cause: &Cause,
+    ) -> Result<Grant, TokenError> {
+        self.wanted.ask(&self.endpoint, grant, cause).await
+    }
+
     pub(crate) fn new(endpoint: TokenEndpoint, grant: impl GrantType) -> Self {
         Self {
             endpoint,
@@ -99,7 +112,7 @@ impl TokenRequest {
 
 impl TokenSource for TokenRequest {
     async fn token(&self, cause: &Cause) -> Result<Grant, TokenError> {
-        self.wanted.ask(&self.endpoint, &*self.grant, cause).await
+        self.ask_by(&*self.grant, cause).await
     }
 }
 

@@ -8,6 +8,7 @@ use crate::{
     mark::LimitKey,
     outcome::Stopped,
     rate_limit_retry::Pause,
+    store::StoreError,
     token::{Cause, TokenError},
 };
 
@@ -25,6 +26,10 @@ pub(crate) enum Event<'a> {
     },
     /// No token came.
     RenewalFailed { error: &'a TokenError },
+    /// The server takes the refresh token no more.
+    LoginEnded { reason: &'a str },
+    /// What was granted could not be written down yet.
+    StoreFailed { error: &'a StoreError },
     /// A server refused a token.
     TokenRefused { generation: u64 },
     /// A refused request is sent again with this token.
@@ -50,6 +55,8 @@ pub(crate) fn emit(event: &Event<'_>) {
         Event::Renewing { cause, generation } => debug!(?cause, generation, "asking for a token"),
         Event::Renewed { generation, left } => info!(generation, ?left, "token renewed"),
         Event::RenewalFailed { error } => warn!(%error, kind = ?error.kind(), "no token"),
+        Event::LoginEnded { reason } => warn!(reason, "the user has to log in again"),
+        Event::StoreFailed { error } => warn!(%error, "the token store could not be written"),
         Event::TokenRefused { generation } => debug!(generation, "the server refused the token"),
         Event::TokenReplay { generation } => debug!(generation, "replaying with a token"),
         Event::AttachedAgain { generation } => debug!(generation, "attaching the token anew"),

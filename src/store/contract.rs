@@ -1,6 +1,7 @@
 use std::{fmt, future::Future, pin::Pin, time::Duration};
 
 use super::{Session, StoreError};
+use crate::token::Secret;
 
 /// What processes share: one login.
 ///
@@ -75,6 +76,10 @@ pub struct Stored {
 }
 
 impl Stored {
+    pub(crate) fn refresh_token(&self) -> Option<&Secret> {
+        self.session.as_ref()?.refresh_token()
+    }
+
     /// What a store holds in which nothing was ever put.
     pub const NOTHING: Self = Self {
         version: Version::NONE,
@@ -148,7 +153,6 @@ impl fmt::Debug for Lease {
 }
 
 /// `TokenStore` behind a pointer: what a source holds.
-#[expect(dead_code, reason = "no source holds one yet")]
 pub(crate) trait AnyStore: Send + Sync {
     fn load(&self) -> Answer<'_, Stored>;
     fn swap<'a>(&'a self, expected: Version, session: &'a Session) -> Answer<'a, Swap>;

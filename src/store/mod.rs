@@ -2,9 +2,11 @@
 
 mod contract;
 mod error;
+mod keeper;
 mod memory;
 mod session;
 
+pub(crate) use self::keeper::{Asking, Keeper, Mint};
 pub use self::{
     contract::{Lease, Stored, Swap, TokenStore, Version},
     error::StoreError,

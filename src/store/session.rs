@@ -60,6 +60,28 @@ impl Session {
         self
     }
 
+    /// This session after the server has granted a token. A grant without a refresh token leaves the
+    /// old one good ([RFC 6749, section 6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
+    pub(crate) fn granted(self, grant: &Grant, asked: SystemTime) -> Self {
+        let scope = grant.scope.clone().or_else(|| self.scope.clone());
+        let refresh_token = grant
+            .refresh_token
+            .clone()
+            .or_else(|| self.refresh_token.clone());
+        let attach = grant.attach.as_ref();
+        let bound_to = attach
+            .and_then(|attach| attach.bound_to())
+            .map(str::to_owned);
+        Self {
+            scope,
+            refresh_token,
+            bound_to,
+            spending: None,
+            ended: None,
+            ..self.grant(grant, asked)
+        }
+    }
+
     pub(crate) const fn empty() -> Self {
         Self {
             access_token: None,

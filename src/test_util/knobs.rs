@@ -31,6 +31,9 @@ pub struct Knobs {
     /// A refresh token can be used once and the reply brings the next one. Default: true. When
     /// false the same refresh token is handed back each time.
     pub rotate_refresh: bool,
+    /// For how long after its use a rotated refresh token is taken once more, as servers do for
+    /// replies that got lost. Default: zero.
+    pub refresh_grace: Duration,
     /// A refresh kills the access tokens that came from the same sign-in, as Zendesk's does.
     /// Default: false.
     pub refresh_kills_old_access: bool,
@@ -81,6 +84,7 @@ impl Default for Knobs {
             idle_timeout: None,
             max_live_tokens_per_client: None,
             rotate_refresh: true,
+            refresh_grace: Duration::ZERO,
             refresh_kills_old_access: false,
             fresh_lag: Duration::ZERO,
             quota: Some(Quota::per_minute(300)),

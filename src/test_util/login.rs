@@ -59,7 +59,7 @@ fn token(cloud: &Shared, request: &Received, now: Instant) -> Result<Answer, Ans
         "client_credentials" if claim.secret.is_none() => return Err(invalid_client(&knobs)),
         "client_credentials" => Grant::alone(tokens.begin_session(&claim.id, false)),
         "authorization_code" => authorization_code(&mut tokens, &form, &claim)?,
-        "refresh_token" => refresh_token(&mut tokens, &form, &claim, &knobs)?,
+        "refresh_token" => refresh_token(&mut tokens, &form, &claim, &knobs, now)?,
         SAML2_BEARER => saml2_bearer(&mut tokens, &form, &claim)?,
         _ => return Err(refusal("unsupported_grant_type", "unsupported grant type")),
     };
@@ -123,12 +123,13 @@ fn refresh_token(
     form: &Form,
     claim: &Claim,
     knobs: &Knobs,
+    now: Instant,
 ) -> Result<Grant, Answer> {
     let given = form
         .get("refresh_token")
         .ok_or_else(|| invalid_request("missing refresh_token"))?;
     let session = tokens
-        .spend_refresh_token(given, &claim.id, knobs.rotate_refresh)
+        .spend_refresh_token(given, &claim.id, knobs, now)
         .ok_or_else(|| invalid_grant("refresh token is invalid or has been used"))?;
     if knobs.refresh_kills_old_access {
         tokens.revoke_session(&session);

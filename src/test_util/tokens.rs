@@ -111,7 +111,7 @@ pub(super) struct Session {
 #[derive(Debug)]
 struct Refresh {
     session: Session,
-    spent: bool,
+    spent: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -255,25 +255,29 @@ impl Tokens {
             token.clone(),
             Refresh {
                 session,
-                spent: false,
+                spent: None,
             },
         );
         token
     }
 
-    /// The session of a refresh token of this client that has not been spent; with `rotate` it is
-    /// spent by this.
+    /// The session of a refresh token of this client that has not been spent, or only just; where they
+    /// rotate it is spent by this.
     pub(super) fn spend_refresh_token(
         &mut self,
         token: &str,
         client: &str,
-        rotate: bool,
+        knobs: &Knobs,
+        now: Instant,
     ) -> Option<Session> {
         let refresh = self.refresh.get_mut(token)?;
-        if refresh.spent || refresh.session.client != client {
+        let is_over = |spent| now >= time::after(spent, knobs.refresh_grace);
+        if refresh.spent.is_some_and(is_over) || refresh.session.client != client {
             return None;
         }
-        refresh.spent = rotate;
+        if knobs.rotate_refresh {
+            refresh.spent.get_or_insert(now);
+        }
         Some(refresh.session.clone())
     }
 

@@ -53,6 +53,7 @@ enum Reason {
     Panicked,
     Deadline,
     Superseded,
+    LoginRequired(String),
 }
 
 /// An error object of [RFC 6749, section 5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2).
@@ -112,6 +113,14 @@ impl TokenError {
         matches!(self.details.reason, Reason::Superseded)
     }
 
+    /// Nobody but the user can help: there is no session, or it has ended. The message says why.
+    pub fn login_required(message: impl Into<String>) -> Self {
+        Self::because(
+            TokenErrorKind::Rejected,
+            Reason::LoginRequired(message.into()),
+        )
+    }
+
     fn because(kind: TokenErrorKind, reason: Reason) -> Self {
         let details = Details {
             kind,
@@ -165,6 +174,11 @@ impl TokenError {
     /// Whether another try may help.
     pub fn is_transient(&self) -> bool {
         self.kind() == TokenErrorKind::Transient
+    }
+
+    /// Whether the user has to log in again: the server ended the session, or there is none.
+    pub fn is_login_required(&self) -> bool {
+        matches!(self.details.reason, Reason::LoginRequired(_))
     }
 
     /// Whether the renewal took longer than the cache allows.
@@ -223,6 +237,7 @@ impl fmt::Display for TokenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.details.reason {
             Reason::Said(message) => f.write_str(message),
+            Reason::LoginRequired(message) => write!(f, "log in again: {message}"),
             Reason::TimedOut(bound) => {
                 write!(f, "the token source did not answer within {bound:?}")
             }

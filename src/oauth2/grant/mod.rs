@@ -3,6 +3,8 @@
 #[cfg(feature = "pkce")]
 mod authorization_code;
 mod client_credentials;
+mod log_in;
+mod refresh_token;
 mod saml2_bearer;
 mod supplied;
 mod token_exchange;
@@ -13,7 +15,8 @@ use std::{future::Future, pin::Pin};
 pub use self::authorization_code::{AuthorizationCode, AuthorizationRequest, CallbackError};
 pub(crate) use self::supplied::Supplied;
 pub use self::{
-    client_credentials::ClientCredentials, saml2_bearer::Saml2Bearer, token_exchange::TokenExchange,
+    client_credentials::ClientCredentials, log_in::LogIn, refresh_token::RefreshToken,
+    saml2_bearer::Saml2Bearer, token_exchange::TokenExchange,
 };
 use super::{Parameters, TokenEndpoint};
 use crate::token::TokenError;
