@@ -33,19 +33,19 @@ pub struct TokenEndpoint {
     http: HttpClient,
     classify: Arc<ClassifyReply>,
     correlation_header: Option<HeaderName>,
-    pub(super) proof: Option<Arc<dyn Proof>>,
+    pub(super) proof: Option<Arc<dyn Prove>>,
     revocation_url: Option<Uri>,
 }
 
 type ClassifyReply = dyn Fn(&ErrorReply) -> TokenErrorKind + Send + Sync;
 
 /// Proves with every token request that a key is at hand, so that tokens can be bound to it.
-pub(crate) trait Proof: fmt::Debug + Send + Sync {
+pub(crate) trait Prove: fmt::Debug + Send + Sync {
     /// Adds the proof of one request.
     fn prove(&self, method: &Method, uri: &Uri, headers: &mut HeaderMap) -> Result<(), TokenError>;
 
     /// Looks at every response of the endpoint.
-    fn answered(
+    fn heard(
         &self,
         uri: &Uri,
         status: StatusCode,
@@ -54,7 +54,7 @@ pub(crate) trait Proof: fmt::Debug + Send + Sync {
     ) -> Answered;
 
     /// How the tokens that are bound to the key are sent.
-    fn attach(&self) -> Arc<dyn Attach>;
+    fn attachment(&self) -> Arc<dyn Attach>;
 }
 
 impl TokenEndpoint {
@@ -174,7 +174,7 @@ impl TokenEndpoint {
 
     /// How the tokens of this endpoint are sent, if not as bearer tokens.
     pub(crate) fn attach(&self) -> Option<Arc<dyn Attach>> {
-        self.proof.as_ref().map(|proof| proof.attach())
+        self.proof.as_ref().map(|proof| proof.attachment())
     }
 
     /// Asks for a token by this grant, with more parameters.
@@ -240,7 +240,7 @@ impl TokenEndpoint {
             Reply::Refused(error) => error.error.as_deref(),
             _ => None,
         };
-        proof.answered(url, reply.status, &reply.headers, error) == Answered::SendAgain
+        proof.heard(url, reply.status, &reply.headers, error) == Answered::SendAgain
     }
 
     fn granted(&self, said: Reply, reply: &http_client::Reply) -> Result<Grant, TokenError> {

@@ -38,15 +38,21 @@
 
 mod client_auth;
 mod discovery;
+#[cfg(feature = "jwt")]
+pub mod dpop;
 mod endpoint;
 mod grant;
 mod http_client;
+#[cfg(feature = "jwt")]
+pub mod jwt;
 mod login;
 mod parameters;
 mod request;
 mod response;
 mod revocation;
 
+#[cfg(feature = "jwt")]
+pub use self::grant::JwtBearer;
 #[cfg(feature = "pkce")]
 pub use self::grant::{AuthorizationCode, AuthorizationRequest, CallbackError};
 pub use self::{

@@ -3,6 +3,8 @@
 #[cfg(feature = "pkce")]
 mod authorization_code;
 mod client_credentials;
+#[cfg(feature = "jwt")]
+mod jwt_bearer;
 mod log_in;
 mod refresh_token;
 mod saml2_bearer;
@@ -13,6 +15,8 @@ use std::{future::Future, pin::Pin};
 
 #[cfg(feature = "pkce")]
 pub use self::authorization_code::{AuthorizationCode, AuthorizationRequest, CallbackError};
+#[cfg(feature = "jwt")]
+pub use self::jwt_bearer::JwtBearer;
 pub(crate) use self::supplied::Supplied;
 pub use self::{
     client_credentials::ClientCredentials, log_in::LogIn, refresh_token::RefreshToken,
