@@ -1,6 +1,6 @@
 //! What happens, told once: the layers emit an [`Event`], and this file says how it is logged.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use tracing::{debug, info, trace, warn};
 
@@ -36,6 +36,8 @@ pub(crate) enum Event<'a> {
     TokenReplay { generation: u64 },
     /// A request is sent again with the same token, attached in another way.
     AttachedAgain { generation: u64 },
+    /// Others could read the file with the tokens; now they cannot.
+    StoreMadePrivate { path: &'a Path },
     /// A limit refused a request.
     Refused { key: &'a LimitKey, pause: Pause },
     /// A request waits for its turn.
@@ -60,6 +62,10 @@ pub(crate) fn emit(event: &Event<'_>) {
         Event::TokenRefused { generation } => debug!(generation, "the server refused the token"),
         Event::TokenReplay { generation } => debug!(generation, "replaying with a token"),
         Event::AttachedAgain { generation } => debug!(generation, "attaching the token anew"),
+        Event::StoreMadePrivate { path } => {
+            let path = path.display();
+            warn!(%path, "others could read the token file; it is private now");
+        }
         Event::Refused { key, pause } => debug!(?key, ?pause, "refused by a limit"),
         Event::Held { key } => trace!(?key, "waiting for its turn"),
         Event::Retrying { resends } => debug!(resends, "to be sent again"),
