@@ -32,7 +32,8 @@
 //! | [`FileStore`] | command-line tools, daemons, jobs | processes of one machine |
 //! | [`MemoryStore`] | tests, several caches with one login | clones |
 //!
-//! For anything else, implement [`TokenStore`].
+//! For anything else, implement [`TokenStore`]; with the feature `test-util`, `store::conformance`
+//! tells whether it keeps its promises.
 //!
 //! # Clone
 //!
@@ -57,6 +58,11 @@ mod keeper;
 mod memory;
 mod session;
 
+#[cfg(feature = "test-util")]
+mod conformance;
+
+#[cfg(feature = "test-util")]
+pub use self::conformance::conformance;
 pub(crate) use self::keeper::{Asking, Keeper, Mint};
 pub use self::{
     contract::{Lease, Stored, Swap, TokenStore, Version},
