@@ -6,8 +6,8 @@ use crate::token::Secret;
 /// What processes share: one login.
 ///
 /// A store holds one [`Session`] and counts its [`Version`]s. Writing is compare and swap, so that
-/// nobody overwrites what he has not read; a [lease](Self::lease) keeps others from spending the same
-/// refresh token meanwhile.
+/// nobody overwrites what he has not read; a [lease](Self::lease) keeps others from spending the
+/// same refresh token meanwhile.
 ///
 /// The lease saves work and refresh tokens, the swap saves what is stored: nothing is lost where a
 /// lease ends too early.
@@ -26,8 +26,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// put is no error.
     fn load(&self) -> impl Future<Output = Result<Stored, StoreError>> + Send;
 
-    /// Writes `session` if the version is still `expected`, all of it or nothing. It is durable when
-    /// this returns.
+    /// Writes `session` if the version is still `expected`, all of it or nothing. It is durable
+    /// when this returns.
     ///
     /// The new version is greater than `expected`, and was never seen before: not even if what was
     /// stored has been deleted since.
@@ -43,9 +43,9 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// Takes the lease; `None` if somebody has it.
     ///
-    /// Nobody else gets it before `bound` is over or the [`Lease`] is dropped. After `bound` others may
-    /// take it, so that a holder that hangs blocks nobody for longer. A holder that dies without
-    /// dropping it may block others until then, but no longer.
+    /// Nobody else gets it before `bound` is over or the [`Lease`] is dropped. After `bound` others
+    /// may take it, so that a holder that hangs blocks nobody for longer. A holder that dies
+    /// without dropping it may block others until then, but no longer.
     ///
     /// # Errors
     /// The store is out of reach. Nobody holds a lease because of it.
@@ -54,8 +54,8 @@ pub trait TokenStore: Send + Sync + 'static {
         bound: Duration,
     ) -> impl Future<Output = Result<Option<Lease>, StoreError>> + Send;
 
-    /// Returns when the version may no longer be `seen`, or the lease may be free: what one waits for
-    /// who was not given the lease.
+    /// Returns when the version may no longer be `seen`, or the lease may be free: what one waits
+    /// for who was not given the lease.
     ///
     /// It may return early, and must not return late by more than a moment. The default sleeps for
     /// about 50 ms: less than a person notices or a token request takes, and twenty small reads a
@@ -130,7 +130,8 @@ pub struct Lease {
 impl Lease {
     /// A lease that is released by calling this when it is dropped.
     ///
-    /// The function must not block, and must not release a lease that somebody else has taken since.
+    /// The function must not block, and must not release a lease that somebody else has taken
+    /// since.
     pub fn new(on_drop: impl FnOnce() + Send + 'static) -> Self {
         Self {
             release: Some(Box::new(on_drop)),

@@ -104,8 +104,8 @@ impl TokenStore for MemoryStore {
         Ok(self.take(bound, time::now()))
     }
 
-    /// Waits for a write, and for the end of the lease. While nobody has one, it looks again after a
-    /// pause: the lease may have been released just before.
+    /// Waits for a write, and for the end of the lease. While nobody has one, it looks again after
+    /// a pause: the lease may have been released just before.
     async fn changed(&self, seen: Version) {
         let mut state = self.0.subscribe();
         let held = state.borrow().lease;

@@ -23,9 +23,10 @@
 //! # }
 //! ```
 //!
-//! A refresh token that rotates can be spent once. Two processes that hold the same one end the login:
-//! the server takes the second for a thief. So they share what they hold in a [`TokenStore`]: whoever
-//! renews takes the lease, reads again, and writes what the server granted before it is used.
+//! A refresh token that rotates can be spent once. Two processes that hold the same one end the
+//! login: the server takes the second for a thief. So they share what they hold in a
+//! [`TokenStore`]: whoever renews takes the lease, reads again, and writes what the server granted
+//! before it is used.
 //!
 //! | store | for | shared by |
 //! |---|---|---|
@@ -37,13 +38,13 @@
 //!
 //! # Clone
 //!
-//! Clones of a store share what is stored. So do two [`FileStore`]s of one path, in one process or in
-//! two.
+//! Clones of a store share what is stored. So do two [`FileStore`]s of one path, in one process or
+//! in two.
 //!
 //! # Cancellation
 //!
-//! A write that has begun goes on when its future is dropped. A lease that comes after its future was
-//! dropped is released.
+//! A write that has begun goes on when its future is dropped. A lease that comes after its future
+//! was dropped is released.
 //!
 //! # Errors
 //!

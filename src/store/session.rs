@@ -22,8 +22,8 @@ use crate::token::{Grant, Secret};
 /// # Ok::<_, tower_outbound::store::StoreError>(())
 /// ```
 ///
-/// Another version of this crate may share the store. A member of the JSON that is missing counts as
-/// unknown. One that is not known is left out when the next session is written: kept, it would
+/// Another version of this crate may share the store. A member of the JSON that is missing counts
+/// as unknown. One that is not known is left out when the next session is written: kept, it would
 /// go on to speak of a token that is gone.
 #[derive(Clone, Debug)]
 pub struct Session {
@@ -120,7 +120,8 @@ impl Session {
     /// Reads what [`to_json`](Self::to_json) wrote.
     ///
     /// # Errors
-    /// It is something else. The error is a [damaged](StoreError::is_damaged) one, and quotes nothing.
+    /// It is something else. The error is a [damaged](StoreError::is_damaged) one, and quotes
+    /// nothing.
     pub fn from_json(text: &[u8]) -> Result<Self, StoreError> {
         match parse(text)? {
             Value::Object(members) => Self::from_members(members),

@@ -68,7 +68,8 @@ impl Files {
         })
     }
 
-    /// No lock is needed: an open file is the old one or the new one, whatever is renamed meanwhile.
+    /// No lock is needed: an open file is the old one or the new one, whatever is renamed
+    /// meanwhile.
     pub(super) fn load(&self) -> Result<Stored, StoreError> {
         match self.read() {
             Ok(Some(text)) => interpret(&text).map_err(|error| self.damaged(error)),
@@ -79,7 +80,7 @@ impl Files {
     }
 
     pub(super) fn swap(&self, expected: Version, session: &Secret) -> Result<Swap, StoreError> {
-        let _guard = Guard::lock(&self.guard)?;
+        let _guard = Guard::lock(&self.guard, PATIENCE)?;
         let present = self.load()?.version;
         if present != expected {
             return Ok(Swap::Moved);
@@ -95,7 +96,7 @@ impl Files {
     }
 
     pub(super) fn lease(&self, bound: Duration) -> Result<Option<Lease>, StoreError> {
-        let mut guard = Guard::lock(&self.guard)?;
+        let mut guard = Guard::lock(&self.guard, PATIENCE)?;
         self.take(&mut guard, bound)
             .map_err(cannot("lock", &self.lease))
     }
@@ -237,9 +238,9 @@ fn interpret(text: &[u8]) -> Result<Stored, StoreError> {
     })
 }
 
-/// The version after this one. A new file does not begin at 1, but at the time: else, when a file has
-/// been deleted and the user has logged in again, a process that knew the old one could take the new
-/// one for it, and overwrite the new login.
+/// The version after this one. A new file does not begin at 1, but at the time: else, when a file
+/// has been deleted and the user has logged in again, a process that knew the old one could take
+/// the new one for it, and overwrite the new login.
 fn after(version: Version, now: u64) -> Version {
     if version == Version::NONE {
         Version::new(now.max(1))
@@ -250,6 +251,9 @@ fn after(version: Version, now: u64) -> Version {
 
 /// A token reply has up to 1 MiB, and JSON writes one byte of a string with six at most.
 const LARGEST: usize = 8 * 1024 * 1024;
+
+/// Longer than any disk takes to flush a small file, and well within the time that a renewal has.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What Linux follows.
 const MOST_LINKS: usize = 40;

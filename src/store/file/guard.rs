@@ -24,20 +24,20 @@ use super::{
 pub(super) struct Guard(File);
 
 impl Guard {
-    /// Waits for its turn, on a thread that may block.
+    /// Waits for its turn for this long, on a thread that may block.
     ///
     /// It asks again and again, instead of waiting in the system: a holder that was stopped in the
     /// middle of a change would hold up this thread, and with it the end of the runtime, for ever.
-    pub(super) fn lock(path: &Path) -> Result<Self, StoreError> {
+    pub(super) fn lock(path: &Path, patience: Duration) -> Result<Self, StoreError> {
         let mut waited = Duration::ZERO;
         loop {
             if let Some(guard) = Self::try_lock(path).map_err(cannot("lock", path))? {
                 return Ok(guard);
             }
-            if waited >= PATIENCE {
+            if waited >= patience {
                 let path = path.display();
                 return Err(StoreError::new(format!(
-                    "another process has held {path} for {PATIENCE:?}; is it stopped?"
+                    "another process has held {path} for {patience:?}; is it stopped?"
                 )));
             }
             let pause = PAUSE * fastrand::u32(50..=150) / 100;
@@ -85,9 +85,6 @@ impl Drop for Guard {
         let _ = self.0.unlock(); // closing it does the same
     }
 }
-
-/// Longer than any disk takes to flush a small file, and well within the time that a renewal has.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// About what a flush takes on a fast disk.
 const PAUSE: Duration = Duration::from_millis(2);

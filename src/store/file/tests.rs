@@ -512,7 +512,7 @@ mod guards {
     fn changes_wait_for_the_guard_and_reading_does_not() {
         let directory = Directory::new();
         let files = directory.files();
-        let guard = Guard::lock(&directory.path("login.json.guard")).unwrap();
+        let guard = Guard::lock(&directory.path("login.json.guard"), BOUND).unwrap();
         thread::scope(|scope| {
             let writer = scope.spawn(|| {
                 let session = Session::new("a").to_json();
@@ -526,12 +526,23 @@ mod guards {
         });
     }
 
+    #[test]
+    fn one_who_is_stopped_in_the_middle_of_a_change_does_not_hold_a_thread_for_ever() {
+        let directory = Directory::new();
+        let path = directory.path("login.json.guard");
+        let _stopped = Guard::lock(&path, BOUND).unwrap();
+        let error = Guard::lock(&path, Duration::from_millis(20)).map(drop);
+        let error = error.unwrap_err();
+        assert!(!error.is_damaged());
+        assert!(error.to_string().contains("login.json.guard"), "{error}");
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_guard_that_was_deleted_while_one_waited_for_it_is_not_believed() {
         let directory = Directory::new();
         let path = directory.path("login.json.guard");
-        let deleted = Guard::lock(&path).unwrap();
+        let deleted = Guard::lock(&path, BOUND).unwrap();
         fs::remove_file(&path).unwrap();
         let present = OpenOptions::new()
             .write(true)
@@ -540,7 +551,7 @@ mod guards {
             .unwrap();
         present.lock().unwrap();
         thread::scope(|scope| {
-            let waiter = scope.spawn(|| Guard::lock(&path).map(drop));
+            let waiter = scope.spawn(|| Guard::lock(&path, BOUND).map(drop));
             drop(deleted);
             thread::sleep(Duration::from_millis(30));
             assert!(!waiter.is_finished());
