@@ -8,12 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    super::StoreError,
-    files::cannot,
-    platform::{is_at, private},
-    term::Term,
-};
+use super::{super::StoreError, files::cannot, platform::private, term::Term};
 
 /// The locked guard file. Every change is made while it is held: comparing and writing, and taking
 /// the lease. It is let go when it is dropped, or by the system when its holder dies; whatever the
@@ -28,6 +23,8 @@ impl Guard {
     ///
     /// It asks again and again, instead of waiting in the system: a holder that was stopped in the
     /// middle of a change would hold up this thread, and with it the end of the runtime, for ever.
+    /// The file is opened anew each time, so one who waits for a file that was deleted meanwhile
+    /// turns to its successor.
     pub(super) fn lock(path: &Path, patience: Duration) -> Result<Self, StoreError> {
         let mut waited = Duration::ZERO;
         loop {
@@ -56,9 +53,7 @@ impl Guard {
         )
         .open(path)?;
         match file.try_lock() {
-            // Somebody may have cleaned the directory up between the two: then others lock
-            // another file than this one.
-            Ok(()) => Ok(is_at(&file, path)?.then_some(Self(file))),
+            Ok(()) => Ok(Some(Self(file))),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(error),
         }

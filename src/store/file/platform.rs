@@ -1,5 +1,4 @@
-//! What differs between operating systems: who may read a file, which file an open one is, and
-//! when a rename is on the disk.
+//! What differs between operating systems: who may read a file, and when a rename is on the disk.
 
 use std::{
     fs::{File, OpenOptions},
@@ -10,7 +9,7 @@ use std::{
 #[cfg(unix)]
 mod unix {
     use std::{
-        fs::{self, Permissions},
+        fs::Permissions,
         os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt},
     };
 
@@ -28,16 +27,6 @@ mod unix {
             file.set_permissions(Permissions::from_mode(0o600))?;
         }
         Ok(is_open_to_others)
-    }
-
-    /// Whether an open file is the one that lies at the path now.
-    pub(crate) fn is_at(file: &File, path: &Path) -> io::Result<bool> {
-        let ours = file.metadata()?;
-        match fs::metadata(path) {
-            Ok(there) => Ok((ours.dev(), ours.ino()) == (there.dev(), there.ino())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     /// Waits until what was renamed in a directory is on the disk.
@@ -60,11 +49,6 @@ mod other {
         Ok(false)
     }
 
-    /// Cannot be told; a file that is open can hardly be deleted, either.
-    pub(crate) fn is_at(_file: &File, _path: &Path) -> io::Result<bool> {
-        Ok(true)
-    }
-
     /// A directory cannot be flushed by itself.
     pub(crate) fn sync_directory(_directory: &Path) -> io::Result<()> {
         Ok(())
@@ -72,6 +56,6 @@ mod other {
 }
 
 #[cfg(not(unix))]
-pub(super) use other::{is_at, make_private, private, sync_directory};
+pub(super) use other::{make_private, private, sync_directory};
 #[cfg(unix)]
-pub(super) use unix::{is_at, make_private, private, sync_directory};
+pub(super) use unix::{make_private, private, sync_directory};

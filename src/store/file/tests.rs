@@ -539,7 +539,7 @@ mod guards {
 
     #[cfg(unix)]
     #[test]
-    fn a_guard_that_was_deleted_while_one_waited_for_it_is_not_believed() {
+    fn one_who_waits_for_a_guard_that_was_deleted_turns_to_its_successor() {
         let directory = Directory::new();
         let path = directory.path("login.json.guard");
         let deleted = Guard::lock(&path, BOUND).unwrap();
