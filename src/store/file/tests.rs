@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::task::JoinSet;
+use tokio::{runtime::Builder, task::JoinSet};
 
 use super::{FileStore, files::Files, guard::Guard, term::Term};
 use crate::{
@@ -474,26 +474,30 @@ mod leases {
         assert!(store.lease(bound).await.unwrap().is_some());
     }
 
-    #[tokio::test]
-    async fn a_lease_that_nobody_waits_for_any_more_is_released() {
+    #[test]
+    fn a_lease_that_nobody_waits_for_any_more_is_released() {
         let directory = Directory::new();
-        let store = directory.store();
-        for _ in 0..20 {
-            let taking = tokio::spawn({
-                let store = store.clone();
-                async move { store.lease(BOUND).await }
-            });
-            tokio::task::yield_now().await;
-            taking.abort();
-            let _ = taking.await;
-        }
-        for _ in 0..1000 {
-            if store.lease(BOUND).await.unwrap().is_some() {
-                return;
+        // Ends before the directory is deleted, and with it what still works in the background.
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let store = directory.store();
+            for _ in 0..20 {
+                let taking = tokio::spawn({
+                    let store = store.clone();
+                    async move { store.lease(BOUND).await }
+                });
+                tokio::task::yield_now().await;
+                taking.abort();
+                let _ = taking.await;
             }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the lease of a future that was dropped was not released");
+            for _ in 0..1000 {
+                if store.lease(BOUND).await.unwrap().is_some() {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            panic!("the lease of a future that was dropped was not released");
+        });
     }
 
     #[test]
