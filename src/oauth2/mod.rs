@@ -41,6 +41,8 @@ mod discovery;
 #[cfg(feature = "jwt")]
 pub mod dpop;
 mod endpoint;
+#[cfg(feature = "github")]
+mod github_app;
 mod grant;
 mod http_client;
 #[cfg(feature = "jwt")]
@@ -51,6 +53,8 @@ mod request;
 mod response;
 mod revocation;
 
+#[cfg(feature = "github")]
+pub use self::github_app::GithubApp;
 #[cfg(feature = "jwt")]
 pub use self::grant::JwtBearer;
 #[cfg(feature = "pkce")]

@@ -145,7 +145,7 @@ fn text<'a>(object: &'a Map<String, Value>, name: &str) -> Option<&'a str> {
 }
 
 /// What may go into a log: the characters that RFC 6749, section 5.2, allows, and not too many.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     let is_allowed = |c: &char| matches!(c, '\x20'..='\x21' | '\x23'..='\x5b' | '\x5d'..='\x7e');
     text.chars()
         .filter(is_allowed)
