@@ -74,11 +74,7 @@ impl Keeper {
     /// token that has been sent is not called back, and the reply to it is stored whenever it comes.
     pub(crate) async fn token(&self, cause: &Cause) -> Result<Grant, TokenError> {
         let (inner, cause) = (Arc::clone(&self.0), cause.clone());
-        let work = tokio::spawn(async move {
-            tokio::time::timeout(LEASE, inner.token(&cause))
-                .await
-                .unwrap_or_else(|_| Err(TokenError::timed_out(LEASE)))
-        });
+        let work = tokio::spawn(async move { inner.token(&cause).await });
         let grant = work
             .await
             .unwrap_or_else(|error| match error.try_into_panic() {
@@ -122,20 +118,32 @@ impl Keeper {
 
 impl Inner {
     async fn token(&self, cause: &Cause) -> Result<Grant, TokenError> {
-        let mut stored = self.load().await?;
-        let _lease = loop {
+        // Each step has a bound of its own: a wait for others shall not cut the time for the server.
+        match in_time(self.turn(cause)).await? {
+            Turn::Adopted(grant) => Ok(grant),
+            Turn::Mine(_lease) => in_time(self.renewed(cause)).await,
+        }
+    }
+
+    /// Waits for the lease, or for a token of somebody who has it.
+    async fn turn(&self, cause: &Cause) -> Result<Turn, TokenError> {
+        loop {
+            let stored = self.load().await?;
             if let Some(grant) = self.adopted(&stored, cause) {
-                return Ok(grant);
+                return Ok(Turn::Adopted(grant));
             }
             if let Some(lease) = self.store.lease(LEASE).await? {
-                break lease;
+                return Ok(Turn::Mine(lease));
             }
             self.store.changed(stored.version).await;
-            stored = self.load().await?;
-        };
-        // Somebody may have renewed between the look and the lease.
+        }
+    }
+
+    /// Renews the token, under the lease.
+    async fn renewed(&self, cause: &Cause) -> Result<Grant, TokenError> {
         for _ in 0..WRITES {
-            stored = self.load().await?;
+            // Somebody may have renewed it between the last look and the lease.
+            let stored = self.load().await?;
             if let Some(grant) = self.adopted(&stored, cause) {
                 return Ok(grant);
             }
@@ -360,6 +368,19 @@ impl Inner {
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whose turn it is.
+enum Turn {
+    /// A sibling's: this is his token.
+    Adopted(Grant),
+    /// This one's, for as long as he holds the lease.
+    Mine(Lease),
+}
+
+async fn in_time<T>(step: impl Future<Output = Result<T, TokenError>>) -> Result<T, TokenError> {
+    let ended = tokio::time::timeout(LEASE, step).await;
+    ended.unwrap_or_else(|_| Err(TokenError::timed_out(LEASE)))
 }
 
 /// Whether the server says that a refresh token is no good. A code that came with a server error is

@@ -28,6 +28,9 @@
 //! [`TokenStore`]: whoever renews takes the lease, reads again, and writes what the server granted
 //! before it is used.
 //!
+//! Two token sources do so: a [`Login`](crate::oauth2::Login), and [`Shared`] for tokens of any other
+//! source.
+//!
 //! | store | for | shared by |
 //! |---|---|---|
 //! | [`FileStore`] | command-line tools, daemons, jobs | processes of one machine |
@@ -58,6 +61,7 @@ mod file;
 mod keeper;
 mod memory;
 mod session;
+mod shared;
 
 #[cfg(feature = "test-util")]
 mod conformance;
@@ -71,4 +75,5 @@ pub use self::{
     file::FileStore,
     memory::MemoryStore,
     session::Session,
+    shared::Shared,
 };
