@@ -179,7 +179,7 @@ pub enum CallbackError {
 /// a token, and in most cases a refresh token to go on with.
 ///
 /// A code can be spent only once, so this is not for a [`TokenCache`](crate::token::TokenCache) but for
-/// the start of a session: [`RefreshToken::log_in`](crate::oauth2::RefreshToken::log_in).
+/// the start of a session: [`Login::log_in`](crate::oauth2::Login::log_in).
 #[derive(Clone, Debug)]
 pub struct AuthorizationCode {
     code: Secret,
