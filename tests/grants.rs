@@ -614,3 +614,40 @@ async fn a_refresh_token_that_comes_along_is_in_the_grant_but_prints_nowhere() {
     let grant: Grant = request.token(&Cause::FirstUse).await.unwrap();
     assert!(!format!("{grant:?} {request:?}").contains("hunter2"));
 }
+
+// ===== challenges =====
+
+#[tokio::test(start_paused = true)]
+async fn the_claims_that_an_api_demands_are_asked_for_with_the_next_token() {
+    let server = Server::granting();
+    let request = server
+        .endpoint(ClientAuth::none())
+        .grant(ClientCredentials)
+        .answer_claims_challenges();
+    let resource = service_fn(|request: Request<Bytes>| async move {
+        let is_first = request.headers()["authorization"] == "Bearer token-1";
+        let mut response = reply(if is_first { 401 } else { 200 }, &json!({}));
+        // {"access_token":{"nbf":{"value":"1"}}}
+        let challenge = r#"Bearer error="insufficient_claims", claims="eyJhY2Nlc3NfdG9rZW4iOnsibmJmIjp7InZhbHVlIjoiMSJ9fX0=""#;
+        let headers = response.headers_mut();
+        headers.insert("www-authenticate", challenge.parse().unwrap());
+        Ok::<_, BoxError>(response)
+    });
+    let tokens = TokenCache::new(request);
+    let api = ServiceBuilder::new()
+        .layer(TokenRefreshLayer::new(tokens.clone(), Origins::any()))
+        .service(resource);
+    let request = Request::get("https://api.test/")
+        .body(Bytes::new())
+        .unwrap();
+    assert_eq!(api.oneshot(request).await.unwrap().status(), 200);
+    tokens.renew().await.unwrap();
+
+    let claims: Vec<_> = server
+        .sent()
+        .iter()
+        .map(|sent| sent.form.get("claims").cloned())
+        .collect();
+    let demanded = r#"{"access_token":{"nbf":{"value":"1"}}}"#.to_owned();
+    assert_eq!(claims, [None, Some(demanded), None]);
+}
