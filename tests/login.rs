@@ -12,15 +12,15 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use http::{Request, Response};
 use http_body_util::Full;
-use tokio::time::sleep;
+use tokio::{task::JoinHandle, time::sleep};
 use tower::{BoxError, service_fn};
 use tower_outbound::{
     oauth2::{
         AuthorizationCode, ClientAuth, ClientCredentials, LogIn, Login, RefreshToken, TokenEndpoint,
     },
     store::{Lease, MemoryStore, Session, StoreError, Stored, Swap, TokenStore, Version},
-    test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoopbackCloud, Reply},
-    token::TokenCache,
+    test_util::{CLIENT_ID, CLIENT_SECRET, Gate, Listener, LoopbackCloud, Reply},
+    token::{Token, TokenCache, TokenError},
 };
 
 const TOKEN: &str = "POST /oauth/token";
@@ -498,4 +498,118 @@ async fn callers_who_go_away_at_any_time_lose_nothing() {
     all.sort();
     all.dedup();
     assert_eq!(all.len(), count, "each was spent once");
+}
+
+// ===== others who write to the store =====
+
+/// Puts this in the store, whatever is there.
+async fn put(store: &MemoryStore, session: &Session) {
+    let version = store.load().await.unwrap().version;
+    assert!(matches!(
+        store.swap(version, session).await.unwrap(),
+        Swap::Written(_)
+    ));
+}
+
+fn session(json: &str) -> Session {
+    Session::from_json(json.as_bytes()).unwrap()
+}
+
+/// A renewal that is under way, and holds at the gate.
+async fn renewing(cloud: &LoopbackCloud, tokens: &TokenCache) -> Renewal {
+    let gate = cloud.gate(Listener::Login, TOKEN);
+    let tokens = tokens.clone();
+    let task = tokio::spawn(async move { tokens.renew().await });
+    gate.arrived(1).await;
+    Renewal { gate, task }
+}
+
+struct Renewal {
+    gate: Gate,
+    task: JoinHandle<Result<Token, TokenError>>,
+}
+
+impl Renewal {
+    async fn go_on(self) -> Result<Token, TokenError> {
+        self.gate.release();
+        self.task.await.unwrap()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_of_another_key_or_at_its_end_is_not_adopted() {
+    for stored in [
+        r#"{"access_token":"a","refresh_token":"REFRESH","bound_to":"another key"}"#,
+        r#"{"access_token":"a","refresh_token":"REFRESH","expires_at":1000}"#,
+    ] {
+        let (cloud, store) = (cloud(), MemoryStore::new());
+        let stored = stored.replace("REFRESH", &cloud.issue_refresh_token(CLIENT_ID));
+        put(&store, &session(&stored)).await;
+        let token = process(&cloud, store).1.token().await.unwrap();
+        assert_ne!(token.secret().expose(), "a");
+        assert_eq!(cloud.mints(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_that_is_good_costs_no_request() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    put(
+        &store,
+        &session(r#"{"access_token":"a","refresh_token":"r"}"#),
+    )
+    .await;
+    let token = process(&cloud, store).1.token().await.unwrap();
+    assert_eq!(token.secret().expose(), "a");
+    assert_eq!(cloud.token_requests(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_told_that_the_token_is_spent_looks_once_more_for_whoever_spent_it() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    let tokens = logged_in(&cloud, store.clone()).await;
+    cloud.script(Listener::Login, TOKEN, [Reply::invalid_grant()]);
+    let renewal = renewing(&cloud, &tokens).await;
+    put(
+        &store,
+        &session(r#"{"access_token":"of a sibling","refresh_token":"r"}"#),
+    )
+    .await;
+    let token = renewal.go_on().await.unwrap();
+    assert_eq!(token.secret().expose(), "of a sibling");
+    assert_eq!(stored_refresh_token(&store).await.as_deref(), Some("r"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_is_made_during_a_renewal_is_not_overwritten() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    let tokens = logged_in(&cloud, store.clone()).await;
+    let renewal = renewing(&cloud, &tokens).await;
+    put(&store, &Session::new("of a new login")).await;
+    renewal.go_on().await.unwrap();
+    assert_eq!(
+        stored_refresh_token(&store).await.as_deref(),
+        Some("of a new login")
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_goes_before_what_could_not_be_stored() {
+    let (cloud, memory) = (cloud(), MemoryStore::new());
+    let store = Failing {
+        store: memory.clone(),
+        fails: Arc::default(),
+        swaps: Arc::default(),
+        first_is_fine: true,
+    };
+    let tokens = logged_in(&cloud, store.clone()).await;
+    store.swaps.store(0, Ordering::SeqCst);
+    store.fails.store(true, Ordering::SeqCst);
+    tokens.renew().await.unwrap();
+    store.fails.store(false, Ordering::SeqCst);
+    let new_login = cloud.issue_refresh_token(CLIENT_ID);
+    put(&memory, &Session::new(new_login.as_str())).await;
+    sleep(SECOND).await;
+    tokens.renew().await.unwrap();
+    assert_eq!(spent(&cloud).last(), Some(&new_login));
 }
