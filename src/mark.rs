@@ -20,7 +20,7 @@
 //! | [`Deadline`] | caller | both layers | no wait goes beyond this time |
 //! | [`NoToken`] | caller | token | no token is attached |
 //! | [`LimitKey`] | caller | rate limit | whose limit holds it, instead of its origin's |
-//! | [`Tenant`] | caller | rate limit | one limit per tenant and origin |
+//! | [`Tenant`] | caller | both layers | one limit per tenant and origin; whose token is attached |
 //! | [`Priority`] | caller | rate limit | goes before others that wait for the same limit |
 //! | [`ResendCount`] | both layers | layers below | how often it was sent before |
 
@@ -98,7 +98,8 @@ impl fmt::Debug for LimitKey {
     }
 }
 
-/// On whose behalf a request is made: tenants of one origin do not share a limit.
+/// On whose behalf a request is made: tenants of one origin share no limit and, if the token layer has a
+/// [`KeyedTokenCache`](crate::token::KeyedTokenCache), no token.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Tenant(Arc<str>);
 
@@ -111,6 +112,30 @@ impl Tenant {
     /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// What of a request a function sees that tells requests apart: by limit, or by tenant.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestHead<'a> {
+    /// The method.
+    pub method: &'a http::Method,
+    /// The URI.
+    pub uri: &'a http::Uri,
+    /// The headers.
+    pub headers: &'a http::HeaderMap,
+    /// The marks that the caller has set.
+    pub extensions: &'a http::Extensions,
+}
+
+impl<'a> RequestHead<'a> {
+    pub(crate) fn of<B>(request: &'a http::Request<B>) -> Self {
+        Self {
+            method: request.method(),
+            uri: request.uri(),
+            headers: request.headers(),
+            extensions: request.extensions(),
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    mark::{LimitKey, Tenant},
+    mark::{LimitKey, RequestHead, Tenant},
     origin::Origin,
 };
 
@@ -36,19 +36,6 @@ pub(crate) struct Settings {
 }
 
 type ChooseKey = dyn Fn(&RequestHead<'_>) -> LimitKey + Send + Sync;
-
-/// What of a request its limit key may depend on.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'a> {
-    /// The method.
-    pub method: &'a http::Method,
-    /// The URI.
-    pub uri: &'a http::Uri,
-    /// The headers.
-    pub headers: &'a http::HeaderMap,
-    /// The marks that the caller has set.
-    pub extensions: &'a http::Extensions,
-}
 
 impl Default for RateLimitRetryLayer {
     fn default() -> Self {
@@ -184,12 +171,7 @@ impl Settings {
             return key.clone();
         }
         if let Some(choose) = &self.key {
-            return choose(&RequestHead {
-                method: request.method(),
-                uri: request.uri(),
-                headers: request.headers(),
-                extensions,
-            });
+            return choose(&RequestHead::of(request));
         }
         let origin = Origin::of(request.uri());
         let origin = origin.map_or_else(|| NO_ORIGIN.to_owned(), |origin| origin.to_string());

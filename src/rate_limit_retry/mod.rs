@@ -106,7 +106,7 @@ pub(crate) use self::pacer::Pause;
 pub use self::{
     error::{RateLimited, Reason},
     future::ResponseFuture,
-    layer::{RateLimitRetryLayer, RequestHead},
+    layer::RateLimitRetryLayer,
     pacer::{LimitSnapshot, Pacer, Quota},
     service::RateLimitRetry,
 };

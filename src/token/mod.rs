@@ -62,6 +62,7 @@ mod expiry;
 mod flight;
 mod grant;
 mod health;
+mod keyed;
 mod secret;
 mod source;
 #[allow(clippy::module_inception)]
@@ -73,6 +74,7 @@ pub use self::{
     error::{TokenError, TokenErrorKind},
     expiry::ExpiryPolicy,
     grant::Grant,
+    keyed::KeyedTokenCache,
     secret::Secret,
     source::{Cause, Refusal, SourceFn, TokenSource, source_fn},
     token::{CredentialHeader, Token},

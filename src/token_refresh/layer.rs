@@ -3,8 +3,16 @@ use std::{fmt, sync::Arc, time::Duration};
 use http::response;
 use tower::Layer;
 
-use super::{TokenRefresh, refusal::is_refusal};
-use crate::{origin::Origins, token::TokenCache};
+use super::{
+    TokenRefresh,
+    refusal::is_refusal,
+    tenants::{Tenants, nobodys},
+};
+use crate::{
+    mark::{RequestHead, Tenant},
+    origin::Origins,
+    token::{KeyedTokenCache, TokenCache},
+};
 
 /// Attaches a token, renews it when it is refused, and replays the request.
 ///
@@ -12,12 +20,13 @@ use crate::{origin::Origins, token::TokenCache};
 #[derive(Clone, Debug)]
 pub struct TokenRefreshLayer {
     settings: Arc<Settings>,
+    tenants: Option<Tenants>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) tokens: TokenCache,
-    pub(crate) origins: Origins,
+    pub(crate) origins: Arc<Origins>,
     pub(crate) is_refusal: Arc<IsRefusal>,
     pub(crate) fresh_token_lag: Duration,
 }
@@ -29,13 +38,55 @@ impl TokenRefreshLayer {
     pub fn new(tokens: TokenCache, origins: Origins) -> Self {
         let settings = Settings {
             tokens,
-            origins,
+            origins: Arc::new(origins),
             is_refusal: Arc::new(is_refusal),
             fresh_token_lag: Duration::ZERO,
         };
         Self {
             settings: Arc::new(settings),
+            tenants: None,
         }
+    }
+
+    /// Each tenant's tokens from a cache of its own, for requests to these origins.
+    ///
+    /// Whose a request is, its [`Tenant`](crate::mark::Tenant) says, or a function set with
+    /// [`tenant`](Self::tenant). One that is nobody's is not sent: it ends in a
+    /// [`TokenError`](crate::token::TokenError), unless it goes without a token anyway.
+    ///
+    /// ```
+    /// use tower_outbound::{
+    ///     mark::Tenant, origin::Origins, token::{Grant, KeyedTokenCache, TokenCache, source_fn},
+    ///     token_refresh::TokenRefreshLayer,
+    /// };
+    ///
+    /// let tokens = KeyedTokenCache::new(|tenant: &Tenant| {
+    ///     // Look the tenant's credentials up here, or in the source.
+    ///     # let _ = tenant;
+    ///     TokenCache::new(source_fn(|_| async { Ok(Grant::new("a token")) }))
+    /// });
+    /// let origins = Origins::only(["https://api.example.com"])?;
+    /// let layer = TokenRefreshLayer::keyed(tokens, origins)
+    ///     .tenant(|request| Some(Tenant::new(request.headers.get("x-tenant")?.to_str().ok()?)));
+    /// # Ok::<_, tower_outbound::origin::UrlError>(())
+    /// ```
+    pub fn keyed(tokens: KeyedTokenCache, origins: Origins) -> Self {
+        Self {
+            tenants: Some(Tenants::new(tokens)),
+            ..Self::new(nobodys(), origins)
+        }
+    }
+
+    /// Whose a request is: by default its [`Tenant`](crate::mark::Tenant) mark says. Without
+    /// [`keyed`](Self::keyed) caches it changes nothing.
+    pub fn tenant(
+        mut self,
+        choose: impl Fn(&RequestHead<'_>) -> Option<Tenant> + Send + Sync + 'static,
+    ) -> Self {
+        if let Some(tenants) = &mut self.tenants {
+            tenants.choose = Arc::new(choose);
+        }
+        self
     }
 
     /// Which responses mean that the token is no good.
@@ -78,7 +129,7 @@ impl<S> Layer<S> for TokenRefreshLayer {
     type Service = TokenRefresh<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TokenRefresh::new(inner, Arc::clone(&self.settings))
+        TokenRefresh::new(inner, Arc::clone(&self.settings), self.tenants.clone())
     }
 }
 

@@ -50,6 +50,11 @@
 //! `authorization: Bearer …`; 401 refuses the token, unless the challenge says otherwise; refused responses
 //! are read up to 64 KiB and for 100 ms before the replay, so that their connection can carry it.
 //!
+//! # Tenants
+//!
+//! One stack serves many: with [`TokenRefreshLayer::keyed`] each request carries the token of the
+//! [`Tenant`](crate::mark::Tenant) that it is marked with.
+//!
 //! # Clone
 //!
 //! Services made by one layer share its [`TokenCache`](crate::token::TokenCache), and so do layers made
@@ -71,5 +76,6 @@ mod future;
 mod layer;
 mod refusal;
 mod service;
+mod tenants;
 
 pub use self::{future::ResponseFuture, layer::TokenRefreshLayer, service::TokenRefresh};

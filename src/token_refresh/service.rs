@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::{BoxError, Service};
 
-use super::{future::ResponseFuture, layer::Settings};
+use super::{future::ResponseFuture, layer::Settings, tenants::Tenants};
 use crate::{ready, replay::ReplayBody};
 
 /// The service that [`TokenRefreshLayer`](super::TokenRefreshLayer) makes.
@@ -15,11 +15,16 @@ use crate::{ready, replay::ReplayBody};
 pub struct TokenRefresh<S> {
     inner: S,
     settings: Arc<Settings>,
+    tenants: Option<Tenants>,
 }
 
 impl<S> TokenRefresh<S> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings>) -> Self {
-        Self { inner, settings }
+    pub(crate) fn new(inner: S, settings: Arc<Settings>, tenants: Option<Tenants>) -> Self {
+        Self {
+            inner,
+            settings,
+            tenants,
+        }
     }
 }
 
@@ -39,10 +44,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(
-            ready::take(&mut self.inner),
-            request,
-            Arc::clone(&self.settings),
-        )
+        let settings = match &self.tenants {
+            None => Arc::clone(&self.settings),
+            Some(tenants) => tenants.settings(&request, &self.settings),
+        };
+        ResponseFuture::new(ready::take(&mut self.inner), request, settings)
     }
 }

@@ -11,4 +11,5 @@ mod rate_limit_retry;
 mod replay;
 mod secrets;
 mod stacks;
+mod tenants;
 mod token_refresh;
