@@ -11,6 +11,7 @@
 //! | [`buffer_body`], [`replay`] | bodies that can be sent again |
 //! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
 //! | [`origin`] | where a token may go |
+//! | [`pages`] | listings in pages, as streams |
 //! | [`backoff`], [`header`] | parts that are of use alone |
 //! | [`preset`] | vendors |
 #![cfg_attr(
@@ -27,6 +28,7 @@ pub mod mark;
 pub mod oauth2;
 pub mod origin;
 pub mod outcome;
+pub mod pages;
 pub mod preset;
 pub mod rate_limit_retry;
 pub mod replay;

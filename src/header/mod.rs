@@ -24,10 +24,12 @@
 //! as not sent.
 
 mod challenge;
+mod link;
 mod rate_limit;
 mod retry_after;
 
 pub use challenge::{Challenge, challenges};
+pub use link::next_link;
 pub use rate_limit::{
     LegacyFields, QuotaUnit, RateLimit, RateLimitPolicy, ResetUnit, exhausted_for, rate_limit,
     rate_limit_policy,
