@@ -1,0 +1,14 @@
+//! Tokens from authorization servers that others wrote: the standards as somebody else reads them.
+//!
+//! ```sh
+//! cargo test --test interop -- --ignored
+//! ```
+//!
+//! They need what `.ci/run` puts below `target/interop/`: oidc-provider, and the Node that it asks for.
+//! Every test starts a server of its own on ports that the system picks. Tokens live for three
+//! seconds of real time.
+
+mod calls;
+mod clients;
+mod oidc_provider;
+mod process;
