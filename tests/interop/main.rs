@@ -10,5 +10,8 @@
 
 mod calls;
 mod clients;
+mod dpop;
+mod logins;
 mod oidc_provider;
 mod process;
+mod tokens;

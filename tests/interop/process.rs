@@ -18,10 +18,7 @@ pub struct Process {
 impl Process {
     /// Starts it, and waits for the line of JSON that it prints when it listens.
     pub fn start(command: &mut Command) -> (Self, Value) {
-        static COUNT: AtomicUsize = AtomicUsize::new(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let complaints = Path::new(env!("CARGO_TARGET_TMPDIR"))
-            .join(format!("interop-{}-{count}", process::id()));
+        let complaints = unique("complaints");
         let child = command
             // It ends with its input, so also when this program is killed.
             .stdin(Stdio::piped())
@@ -59,4 +56,32 @@ impl Drop for Process {
 pub fn installed(name: &str) -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().unwrap();
     target.join("interop").join(name)
+}
+
+/// A folder that is gone when this is dropped.
+pub struct Folder(PathBuf);
+
+impl Folder {
+    pub fn new() -> Self {
+        let path = unique("folder");
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A path that nobody else has.
+fn unique(name: &str) -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("interop-{}-{count}-{name}", process::id()))
 }

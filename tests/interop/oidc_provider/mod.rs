@@ -116,7 +116,6 @@ pub struct Entry {
     pub route: String,
     pub status: StatusCode,
     pub error: Option<String>,
-    pub grant_type: Option<String>,
     pub refresh_token: Option<String>,
 }
 
@@ -128,7 +127,6 @@ impl Entry {
             route: text("route").unwrap(),
             status: StatusCode::from_u16(status.try_into().unwrap()).unwrap(),
             error: text("error"),
-            grant_type: text("grant_type"),
             refresh_token: text("refresh_token"),
         }
     }

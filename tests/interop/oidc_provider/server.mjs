@@ -89,7 +89,6 @@ function start() {
       route: ctx.oidc.route,
       status: ctx.status,
       error: ctx.body?.error ?? null,
-      grant_type: params.grant_type ?? null,
       refresh_token: params.refresh_token ?? null,
     });
   });
@@ -104,10 +103,10 @@ async function everythingIsGranted(ctx) {
   return grant;
 }
 
-// Whoever is sent here is logged in.
+// Whoever is sent here is logged in, and agrees.
 async function authorizationServer(request, response) {
   if (request.url.startsWith('/log-in/')) {
-    await provider.interactionFinished(request, response, { login: { accountId: 'somebody' } });
+    await provider.interactionFinished(request, response, { login: { accountId: 'somebody' }, consent: {} });
   } else {
     await handle(request, response);
   }
