@@ -12,7 +12,7 @@ use tower_outbound::{
 };
 
 use super::{
-    calls::{self, api, get, granted},
+    calls::{api, get, granted},
     oidc_provider::{Entry, OidcProvider, Settings, client, tool},
 };
 
@@ -79,7 +79,8 @@ async fn a_login_is_bound_to_the_key_from_the_code_to_the_last_refresh() {
     let login = Login::new(endpoint.grant(LogIn), store.clone());
     login.log_in(server.log_in("tool").await).await.unwrap();
     let tokens = TokenCache::new(login.clone());
-    let api = calls::api(tokens.clone(), server.api());
+    let own = api(tokens.clone(), server.issuer());
+    let api = api(tokens.clone(), server.api());
     for _ in 0..5 {
         tokens.renew().await.unwrap();
         granted(get(api.clone(), &format!("{}/", server.api())).await);
@@ -88,7 +89,6 @@ async fn a_login_is_bound_to_the_key_from_the_code_to_the_last_refresh() {
     // The server's own resource checks proofs too.
     let userinfo = server.metadata().await;
     let userinfo = userinfo.get("userinfo_endpoint").unwrap().as_str().unwrap();
-    let own = calls::api(tokens, server.issuer());
     assert_eq!(granted(get(own, userinfo).await)["sub"], "somebody");
 
     // Somebody else's key is of no use.

@@ -8,6 +8,7 @@
 //! Every test starts a server of its own on ports that the system picks. Tokens live for three
 //! seconds of real time.
 
+mod authlib;
 mod calls;
 mod clients;
 mod dpop;
