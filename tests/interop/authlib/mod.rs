@@ -223,7 +223,7 @@ fn keyed(id: &str, key: &SigningKey) -> Value {
     json!({"client_id": id, "method": "private_key_jwt", "jwk": key.public_jwk()})
 }
 
-/// The algorithms that the server verifies.
+/// The algorithms that the server verifies. It wants Ed25519 to be called `Ed25519` (RFC 9864), not `EdDSA`.
 fn keys() -> [(&'static str, SigningKey); 2] {
     [
         SigningKey::generate_es256().unwrap(),
