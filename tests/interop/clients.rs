@@ -63,7 +63,7 @@ async fn a_client_that_proves_nothing_is_let_in_where_the_server_says_so() {
     proves_itself(&server, "none", ClientAuth::none()).await;
 }
 
-/// Only the form of the request: what ends TLS says whose certificate it saw, and here there is none.
+/// Only the form of the request: a stand-in for what ends TLS says whose certificate it saw.
 #[tokio::test]
 #[ignore = "needs oidc-provider; .ci/run installs what it needs"]
 async fn a_client_with_a_certificate_asks_where_the_server_looks_at_certificates() {

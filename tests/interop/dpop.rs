@@ -1,4 +1,5 @@
-//! Tokens that are bound to a key: proofs as another maker's server reads them, and nonces of both servers.
+//! Tokens that are bound to a key: proofs as another maker's server reads them, and nonces of both
+//! servers.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -147,6 +148,7 @@ fn start(server_nonces: bool, api_nonces: bool) -> OidcProvider {
         dpop: true,
         server_nonces,
         api_nonces,
+        ..Settings::default()
     })
 }
 

@@ -23,7 +23,7 @@ use tower_outbound::{
 
 use super::{
     calls::{Api, api, get, granted},
-    oidc_provider::{OidcProvider, tool},
+    oidc_provider::{OidcProvider, Settings, tool},
     process::Folder,
 };
 
@@ -44,7 +44,11 @@ async fn callers_who_share_a_file_never_spend_a_refresh_token_twice() {
 
 /// Two programs, as far as the store can tell, and fifty callers in each.
 async fn come_and_go(stores: [impl TokenStore + Clone; 2]) {
-    let server = OidcProvider::of([tool("tool")]);
+    let server = OidcProvider::start(Settings {
+        clients: vec![tool("tool")],
+        short_lived: true,
+        ..Settings::default()
+    });
     let endpoint = server.endpoint("tool", ClientAuth::none()).await;
     let first = Login::new(endpoint.grant(LogIn), stores[0].clone());
     first.log_in(server.log_in("tool").await).await.unwrap();

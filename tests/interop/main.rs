@@ -4,9 +4,10 @@
 //! cargo test --test interop -- --ignored
 //! ```
 //!
-//! They need what `.ci/run` puts below `target/interop/`: oidc-provider with the Node that it asks for,
-//! and Authlib. Every test starts a server of its own, on ports that the system picks, and stops it.
-//! Tokens live for three seconds of real time; counts are asserted, times are not.
+//! They need what `.ci/run` puts below `target/interop/`: oidc-provider with the Node that it asks
+//! for, and Authlib. Every test starts a server of its own, on ports that the system picks, and
+//! stops it. Where tokens have to end, they live for three seconds of real time; counts are
+//! asserted, times are not.
 
 mod authlib;
 mod calls;

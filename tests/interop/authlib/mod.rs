@@ -1,5 +1,5 @@
-//! The same with Authlib, which has what oidc-provider has not: the JWT bearer grant, and a server that
-//! is no OpenID provider.
+//! The same with Authlib, which has what oidc-provider has not: the JWT bearer grant, any character
+//! in ids and secrets, and no OpenID.
 
 use std::process::Command;
 
@@ -223,7 +223,7 @@ fn keyed(id: &str, key: &SigningKey) -> Value {
     json!({"client_id": id, "method": "private_key_jwt", "jwk": key.public_jwk()})
 }
 
-/// The algorithms that the server verifies. It wants Ed25519 to be called `Ed25519` (RFC 9864), not `EdDSA`.
+/// The algorithms that the server verifies. It wants to hear `Ed25519` (RFC 9864), not `EdDSA`.
 fn keys() -> [(&'static str, SigningKey); 2] {
     [
         SigningKey::generate_es256().unwrap(),

@@ -22,6 +22,8 @@ pub struct OidcProvider {
 #[derive(Default)]
 pub struct Settings {
     pub clients: Vec<Value>,
+    /// Access tokens that end after three seconds. Otherwise they outlive the test.
+    pub short_lived: bool,
     /// Without it the server does not know of DPoP.
     pub dpop: bool,
     pub server_nonces: bool,
@@ -41,6 +43,7 @@ impl OidcProvider {
     pub fn start(settings: Settings) -> Self {
         let settings = json!({
             "clients": settings.clients,
+            "shortLived": settings.short_lived,
             "dpop": settings.dpop,
             "serverNonces": settings.server_nonces,
             "apiNonces": settings.api_nonces,

@@ -12,7 +12,7 @@ const settings = JSON.parse(process.argv[1]);
 process.stdin.resume().on('end', () => process.exit()).on('error', () => process.exit());
 process.on('SIGTERM', () => process.exit());
 
-const LIFETIME = 3;
+const LIFETIME = settings.shortLived ? 3 : 600;
 const RESOURCES = {
   'https://users.example.com': { scope: 'users:read', accessTokenFormat: 'opaque' },
   'https://orders.example.com': { scope: 'orders:read', accessTokenFormat: 'jwt', jwt: { sign: { alg: 'ES256' } } },
@@ -57,7 +57,6 @@ function start() {
     features: {
       devInteractions: { enabled: false },
       clientCredentials: { enabled: true },
-      introspection: { enabled: true },
       revocation: { enabled: true },
       dPoP: {
         enabled: settings.dpop,
