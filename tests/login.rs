@@ -613,3 +613,17 @@ async fn a_login_goes_before_what_could_not_be_stored() {
     tokens.renew().await.unwrap();
     assert_eq!(spent(&cloud).last(), Some(&new_login));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_process_without_the_key_of_a_login_does_not_end_it_for_those_who_have_it() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    let refresh_token = cloud.issue_refresh_token(CLIENT_ID);
+    let bound = format!(r#"{{"refresh_token":"{refresh_token}","bound_to":"a key"}}"#);
+    put(&store, &session(&bound)).await;
+    cloud.script(Listener::Login, TOKEN, [Reply::invalid_grant()]);
+    let error = process(&cloud, store.clone()).1.token().await.unwrap_err();
+    assert!(error.is_login_required());
+    assert!(error.to_string().contains("another DPoP key"), "{error}");
+    let stored = store.load().await.unwrap().session.unwrap();
+    assert_eq!(stored.to_json().expose(), bound);
+}

@@ -226,6 +226,14 @@ impl Inner {
         {
             return Ok(grant);
         }
+        if session.bound_to.is_some() && !self.has_key_of(&session) {
+            // That says nothing of the login, which goes on for whoever has the key.
+            let _ = self.store.swap(version, &session).await;
+            return Err(TokenError::login_required(
+                "the login is bound to another DPoP key than this process has",
+            )
+            .caused_by(error));
+        }
         let reason = match session.spending {
             Some(_) => format!(
                 "the reply to an earlier renewal was lost, and the server does not take the old \
@@ -318,9 +326,7 @@ impl Inner {
     /// The stored access token, if it is another than the one that is to be replaced, and good.
     fn adopted(&self, stored: &Stored, cause: &Cause) -> Option<Grant> {
         let session = stored.session.as_ref()?;
-        let attach = self.mint.attach();
-        let key = attach.as_ref().and_then(|attach| attach.bound_to());
-        if session.bound_to.as_deref() != key {
+        if !self.has_key_of(session) {
             return None;
         }
         let access_token = session.access_token.as_ref()?;
@@ -338,10 +344,17 @@ impl Inner {
         if let Some(scope) = &session.scope {
             grant = grant.scope(scope);
         }
-        if let Some(attach) = attach {
+        if let Some(attach) = self.mint.attach() {
             grant = grant.attach(attach);
         }
         Some(grant)
+    }
+
+    /// Whether the key that the tokens are bound to, if they are, is at hand.
+    fn has_key_of(&self, session: &Session) -> bool {
+        let attach = self.mint.attach();
+        let key = attach.as_ref().and_then(|attach| attach.bound_to());
+        session.bound_to.as_deref() == key
     }
 
     /// Waits for the lease.
