@@ -1,0 +1,6 @@
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use tower_outbound_fuzz::checks;
+
+fuzz_target!(|data: &[u8]| checks::rate_limit(data));
