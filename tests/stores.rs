@@ -1,10 +1,10 @@
 //! Stores keep the contract, and a file survives whatever happens to the processes that write it.
 
 use std::{
-    env, fs,
-    io::{BufRead, BufReader, Write},
+    env,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::Child,
     thread,
     time::Duration,
 };
@@ -13,6 +13,10 @@ use tower_outbound::store::{
     FileStore, Lease, MemoryStore, Session, StoreError, Stored, Swap, TokenStore, Version,
     conformance,
 };
+
+use self::children::{Directory, command, say};
+
+mod children;
 
 #[tokio::test(start_paused = true)]
 async fn the_store_in_memory_keeps_the_contract() {
@@ -397,47 +401,7 @@ mod broken {
 
 /// Runs a test of this file in a process of its own.
 fn spawn(test: &str, path: &Path) -> Child {
-    Command::new(env::current_exe().unwrap())
-        .args([
-            "--exact",
-            test,
-            "--ignored",
-            "--nocapture",
-            "--test-threads=1",
-        ])
-        .env(PATH, path)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap()
-}
-
-/// Tells the parent something. The test harness keeps to stdout.
-fn say(line: &str) {
-    let mut stderr = std::io::stderr().lock();
-    stderr.write_all(format!("{line}\n").as_bytes()).unwrap();
-}
-
-/// A directory of a test's own, deleted at its end.
-struct Directory(PathBuf);
-
-impl Directory {
-    fn new() -> Self {
-        let name = format!("stores-{}-{:016x}", std::process::id(), fastrand::u64(..));
-        let path = env::temp_dir().join(name);
-        fs::create_dir(&path).unwrap();
-        Self(path)
-    }
-
-    fn login(&self) -> PathBuf {
-        self.0.join("login.json")
-    }
-}
-
-impl Drop for Directory {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
+    command(test).env(PATH, path).spawn().unwrap()
 }
 
 /// Tells a child process which file to use.
