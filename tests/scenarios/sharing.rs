@@ -126,3 +126,38 @@ async fn whoever_began_the_renewal_may_leave_and_the_others_get_its_token() {
     assert_eq!((stack.cloud.token_requests(), stack.cloud.mints()), (1, 1));
     assert_eq!(stack.cloud.api_calls(), 20);
 }
+
+// S16: a server that rotates refresh tokens, and at which each renewal kills the tokens before.
+#[tokio::test(start_paused = true)]
+async fn refusals_that_our_own_renewal_has_caused_mint_nothing_and_each_refresh_token_is_spent_once()
+ {
+    let builder = LoopbackCloud::builder().configure(|knobs| {
+        knobs.rotate_refresh = true;
+        knobs.refresh_kills_old_access = true;
+    });
+    let stack = Stack::in_memory(builder).logged_in().await;
+    assert_eq!(stack.get("/api/v2/tokens/me").await.status(), 200);
+
+    // A hundred are on their way with a token that a renewal kills.
+    let gate = stack.cloud.gate(Listener::Api, "GET /api/v2/users");
+    let crowd = stack.crowd(100, USERS);
+    gate.arrived(100).await;
+    stack.tokens.renew().await.unwrap();
+    let mints = stack.cloud.mints();
+    gate.release();
+    assert_eq!(statuses(crowd.join_all().await), [200; 100]);
+    assert_eq!(stack.cloud.api_calls_to("GET /api/v2/users"), 200);
+    assert_eq!(stack.cloud.mints(), mints, "their refusals were old news");
+
+    // A hundred are refused at once, again and again.
+    for round in 1..=3 {
+        stack.cloud.revoke_all();
+        assert_eq!(
+            statuses(stack.crowd(100, USERS).join_all().await),
+            [200; 100]
+        );
+        assert_eq!(stack.cloud.mints(), mints + round);
+    }
+    let requests = stack.cloud.token_requests();
+    assert_eq!(requests, mints + 3, "no refresh token was refused");
+}

@@ -9,9 +9,10 @@ use tokio::task::JoinSet;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_outbound::{
     buffer_body::{BufferErrorBody, BufferErrorBodyLayer},
-    oauth2::{ClientAuth, ClientCredentials},
+    oauth2::{AuthorizationCode, ClientAuth, ClientCredentials, LogIn, Login},
     preset::GenesysCloud,
     rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
+    store::MemoryStore,
     test_util::{
         CLIENT_ID, CLIENT_SECRET, Listener, LoggedRequest, LoopbackCloud, LoopbackCloudBuilder,
         LoopbackConnector,
@@ -64,6 +65,27 @@ impl Stack {
             http,
             tokens,
         }
+    }
+
+    /// With the tokens of somebody who has logged in, in place of the program's own.
+    pub(crate) async fn logged_in(mut self) -> Self {
+        const REDIRECT: &str = "http://127.0.0.1/back";
+        let genesys = GenesysCloud::at(&self.cloud.token_url(), self.cloud.api_url())
+            .expect("it is on loopback");
+        let endpoint = genesys
+            .login(
+                CLIENT_ID,
+                ClientAuth::basic(CLIENT_SECRET),
+                self.http.clone(),
+            )
+            .expect("it is on loopback");
+        let login = Login::new(endpoint.grant(LogIn), MemoryStore::new());
+        let code = self.cloud.issue_code(CLIENT_ID, REDIRECT, None);
+        let code = AuthorizationCode::new(code, REDIRECT);
+        login.log_in(code).await.expect("the code is good");
+        self.tokens = TokenCache::new(login);
+        self.token_refresh = genesys.token_refresh(self.tokens.clone());
+        self
     }
 
     pub(crate) fn api(&self) -> Api {
