@@ -9,7 +9,7 @@ use tower::{BoxError, service_fn};
 use tower_outbound::{
     oauth2::{
         ClientAuth, ClientCredentials, JwtBearer, LogIn, Login, Saml2Bearer, TokenEndpoint,
-        TokenExchange, TokenRequest, jwt::SigningKey,
+        TokenExchange, TokenRequest, dpop::Dpop, jwt::SigningKey,
     },
     store::{MemoryStore, Session, Swap, TokenStore, Version},
     token::TokenCache,
@@ -93,6 +93,24 @@ async fn what_is_no_access_token_is_refused() {
             .unwrap_err();
         assert!(error.is_rejected(), "{error:?}");
         assert!(error.to_string().contains("token_type"), "{error}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_not_bound_to_the_key_is_refused() {
+    let dpop = Dpop::new(SigningKey::generate_ed25519().unwrap());
+    for (members, is_bound) in [
+        (r#""token_type":"DPoP""#, true),
+        (r#""token_type":"dpop""#, true),
+        (r#""token_type":"Bearer""#, false),
+        (r#""expires_in":60"#, false),
+    ] {
+        let endpoint = Server::default().answering(members).dpop(dpop.clone());
+        let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
+        match tokens.token().await {
+            Ok(_) => assert!(is_bound, "{members}"),
+            Err(error) => assert!(!is_bound && error.is_rejected(), "{members}: {error}"),
+        }
     }
 }
 
