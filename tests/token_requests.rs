@@ -17,7 +17,9 @@ use tower_outbound::{
 
 /// A server that keeps what it is sent, and answers with a new token each time.
 #[derive(Clone, Default)]
-struct Server(Arc<Mutex<Vec<Vec<(String, String)>>>>);
+struct Server(Arc<Mutex<Vec<Form>>>);
+
+type Form = Vec<(String, String)>;
 
 impl Server {
     fn endpoint(&self) -> TokenEndpoint {
@@ -41,7 +43,7 @@ impl Server {
     }
 
     /// All forms so far, but for the client's id.
-    fn forms(&self) -> Vec<Vec<(String, String)>> {
+    fn forms(&self) -> Vec<Form> {
         let mut forms = self.0.lock().unwrap().clone();
         for form in &mut forms {
             form.retain(|(name, _)| name != "client_id");
@@ -55,7 +57,7 @@ async fn token(request: TokenRequest) -> String {
     token.secret().expose().to_owned()
 }
 
-fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Form {
     pairs
         .map(|(name, value)| (name.into(), value.into()))
         .to_vec()
