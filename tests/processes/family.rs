@@ -107,13 +107,16 @@ impl Family {
     }
 
     /// Lets the processes renew so often.
-    pub async fn renewals(&mut self, count: usize) {
+    pub async fn renewals(&self, count: usize) {
         let enough = self.cloud.issued_tokens().len() + count;
-        while self.cloud.issued_tokens().len() < enough {
-            self.cloud
-                .configure(|knobs| knobs.login_latency = latency());
-            sleep(LOOK).await;
-        }
+        let renew = async {
+            while self.cloud.issued_tokens().len() < enough {
+                self.cloud
+                    .configure(|knobs| knobs.login_latency = latency());
+                sleep(LOOK).await;
+            }
+        };
+        timeout(PATIENCE, renew).await.expect("nobody renews");
     }
 
     pub fn each_token_was_spent_once(&self) {

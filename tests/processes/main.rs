@@ -30,7 +30,7 @@ mod family;
 
 #[tokio::test]
 async fn processes_that_nobody_kills_spend_each_refresh_token_exactly_once() {
-    let mut family = Family::new(10, Grace::None).await;
+    let family = Family::new(10, Grace::None).await;
     family.renewals(50).await;
     family.each_token_was_spent_once();
 }
@@ -73,6 +73,9 @@ async fn ten_processes_and_two_hundred_kills_with_a_grace_time() {
 ///
 /// A cache lets a second go by between two renewals. It is cleared each time, which makes it forget
 /// that; and what it asks for is a newer token, not the one that is stored.
+///
+/// If the parent is gone, so is the server; that is an error, and nobody is there to be told of it,
+/// which ends this.
 #[tokio::test]
 #[ignore = "is run by other tests"]
 async fn child_that_renews_until_it_is_killed() {
