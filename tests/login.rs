@@ -627,3 +627,19 @@ async fn a_process_without_the_key_of_a_login_does_not_end_it_for_those_who_have
     let stored = store.load().await.unwrap().session.unwrap();
     assert_eq!(stored.to_json().expose(), bound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_asks_for_what_the_login_asks_for_and_no_more() {
+    for (scope, expected) in [("read", "&scope=read"), ("", "")] {
+        let (cloud, store) = (cloud(), MemoryStore::new());
+        let refresh_token = cloud.issue_refresh_token(CLIENT_ID);
+        put(&store, &Session::new(refresh_token.as_str())).await;
+        let request = endpoint(&cloud).grant(LogIn).scope(scope);
+        TokenCache::new(Login::new(request, store))
+            .token()
+            .await
+            .unwrap();
+        let expected = format!("grant_type=refresh_token&refresh_token={refresh_token}{expected}");
+        assert_eq!(cloud.log()[0].body.as_deref(), Some(expected.as_bytes()));
+    }
+}
