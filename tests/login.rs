@@ -581,6 +581,18 @@ async fn who_is_told_that_the_token_is_spent_looks_once_more_for_whoever_spent_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_login_that_is_made_while_the_old_one_is_refused_is_used_and_not_ended() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    let tokens = logged_in(&cloud, store.clone()).await;
+    cloud.script(Listener::Login, TOKEN, [Reply::invalid_grant()]);
+    let renewal = renewing(&cloud, &tokens).await;
+    let new_login = cloud.issue_refresh_token(CLIENT_ID);
+    put(&store, &Session::new(new_login.as_str())).await;
+    renewal.go_on().await.unwrap();
+    assert_eq!(spent(&cloud).last(), Some(&new_login));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_login_that_is_made_during_a_renewal_is_not_overwritten() {
     let (cloud, store) = (cloud(), MemoryStore::new());
     let tokens = logged_in(&cloud, store.clone()).await;

@@ -75,6 +75,9 @@ impl Login {
     /// Begins a session: asks for a token by this grant, once, and stores it with the refresh token
     /// that comes along, whatever was stored before.
     ///
+    /// A [`TokenCache`](crate::token::TokenCache) that has a token goes on with it;
+    /// [`clear`](crate::token::TokenCache::clear) it if the new login is somebody else's.
+    ///
     /// # Errors
     /// If there is none, or no refresh token with it. Nothing is stored then.
     pub async fn log_in(&self, grant: impl GrantType) -> Result<(), TokenError> {

@@ -196,9 +196,7 @@ impl Inner {
                     .await;
                 Ok(Some(grant))
             }
-            Err(error) if is_final(&error) => {
-                self.end(version, session, error, cause).await.map(Some)
-            }
+            Err(error) if is_final(&error) => self.end(version, session, error, cause).await,
             Err(error) => {
                 if was_not_spent(&error) {
                     // If this fails, a later error is only more careful than it need be.
@@ -211,20 +209,19 @@ impl Inner {
         }
     }
 
-    /// The server will not take the refresh token any more.
+    /// The server will not take the refresh token any more. `None`: there is another by now, so look
+    /// again.
     async fn end(
         &self,
         version: Version,
         session: Session,
         error: TokenError,
         cause: &Cause,
-    ) -> Result<Grant, TokenError> {
-        // Look once more: did somebody renew it under our hands?
+    ) -> Result<Option<Grant>, TokenError> {
+        // Did somebody renew it under our hands, or log in?
         let stored = self.load().await?;
-        if stored.version != version
-            && let Some(grant) = self.adopted(&stored, cause)
-        {
-            return Ok(grant);
+        if !is_same(stored.refresh_token(), session.refresh_token()) {
+            return Ok(None);
         }
         if session.bound_to.is_some() && !self.has_key_of(&session) {
             // That says nothing of the login, which goes on for whoever has the key.
@@ -255,7 +252,7 @@ impl Inner {
                     _ => stored.version,
                 };
                 self.keep(over, version, None, &grant, asked).await;
-                Ok(grant)
+                Ok(Some(grant))
             }
             Err(other) if other.is_login_required() => {
                 Err(TokenError::login_required(reason).caused_by(error))
