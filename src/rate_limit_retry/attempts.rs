@@ -6,7 +6,7 @@ use http::{Method, Request};
 use tokio::time::Instant;
 use tower::retry::budget::Budget;
 
-use super::classify::Class;
+use super::{classify::Class, idempotency::IDEMPOTENCY_KEY};
 use crate::{
     backoff::{Backoff, Delays, jitter_above},
     mark::{Deadline, ReplaySafe},
@@ -146,5 +146,5 @@ impl Traits {
 fn is_replay_safe<B>(request: &Request<B>) -> bool {
     request.method().is_idempotent() && request.method() != Method::CONNECT
         || request.extensions().get::<ReplaySafe>().is_some()
-        || request.headers().contains_key("idempotency-key")
+        || request.headers().contains_key(IDEMPOTENCY_KEY)
 }

@@ -8,6 +8,7 @@ use super::{
     attempts::Limits,
     budget::RetryBudget,
     classify::{Classify, Standard},
+    idempotency::{IdempotencyKeys, KeyMaker},
     pacer::Pacer,
 };
 use crate::{
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) classify: Arc<dyn Classify>,
     pub(crate) budget: Arc<dyn Budget + Send + Sync>,
     pub(crate) retry_unsafe_on: Vec<StatusCode>,
+    pub(crate) idempotency_keys: Option<Arc<KeyMaker>>,
     pub(crate) key: Option<Arc<ChooseKey>>,
     pub(crate) pacer: Arc<Pacer>,
 }
@@ -59,6 +61,7 @@ impl RateLimitRetryLayer {
             budget: Arc::new(RetryBudget::new()),
             retry_unsafe_on: Vec::new(),
             key: None,
+            idempotency_keys: None,
             pacer: Arc::new(Pacer::new()),
         };
         Self {
@@ -119,6 +122,20 @@ impl RateLimitRetryLayer {
     /// promise that they did nothing: 503 at some vendors. No status by default.
     pub fn retry_unsafe_on(mut self, status: StatusCode) -> Self {
         self.edit().retry_unsafe_on.push(status);
+        self
+    }
+
+    /// Gives every `POST` and `PATCH` that has none an `Idempotency-Key`, the same on every replay
+    /// ([draft-ietf-httpapi-idempotency-key-header](https://datatracker.ietf.org/doc/draft-ietf-httpapi-idempotency-key-header/)).
+    /// With such a key they are sent again where a `PUT` is.
+    ///
+    /// Only for servers whose documentation says that they know these keys: another one runs the request
+    /// twice. Off by default.
+    ///
+    /// A new call of the service is a new request, with a new key. Who tries again above this layer sets
+    /// the header himself.
+    pub fn idempotency_keys(mut self, form: IdempotencyKeys) -> Self {
+        self.edit().idempotency_keys = Some(Arc::new(KeyMaker::new(form)));
         self
     }
 

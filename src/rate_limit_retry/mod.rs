@@ -97,6 +97,7 @@ pub mod budget;
 pub mod classify;
 mod error;
 mod future;
+mod idempotency;
 mod layer;
 mod pacer;
 mod service;
@@ -106,6 +107,7 @@ pub(crate) use self::pacer::Pause;
 pub use self::{
     error::{RateLimited, Reason},
     future::ResponseFuture,
+    idempotency::IdempotencyKeys,
     layer::RateLimitRetryLayer,
     pacer::{LimitSnapshot, Pacer, Quota},
     service::RateLimitRetry,

@@ -20,7 +20,7 @@ use tower_outbound::{
     buffer_body::{AboveLimit, BufferBodyLayer, BufferErrorBodyLayer, BufferedBody},
     mark::ReplaySafe,
     outcome::{Outcome, Stopped},
-    rate_limit_retry::RateLimitRetryLayer,
+    rate_limit_retry::{IdempotencyKeys, RateLimitRetryLayer},
     test_util::{Listener, LoggedRequest, LoopbackCloud, Reply},
 };
 
@@ -304,4 +304,34 @@ fn assert_same_twice(log: &[LoggedRequest]) {
             .collect()
     };
     assert_eq!(others(first), others(second));
+}
+
+#[tokio::test]
+async fn a_post_with_a_key_of_ours_is_sent_again_when_it_is_lost_and_has_run_once() {
+    let stack = on_sockets().await;
+    let keyed = stack
+        .rate_limit
+        .clone()
+        .idempotency_keys(IdempotencyKeys::Bare);
+    let stack = Stack {
+        rate_limit: keyed,
+        ..stack
+    };
+    let path = "/api/v2/quality/conversations/1/evaluations";
+    stack
+        .cloud
+        .script(Listener::Api, "POST *", [Reply::cut_after_processing()]);
+    for _ in 0..2 {
+        let answer = stack.send(stack.request("POST", path)).await;
+        assert_eq!(answer.status(), StatusCode::OK);
+    }
+    assert_eq!(stack.cloud.evaluations().len(), 2, "each call ran once");
+    let log = api_log(&stack.cloud);
+    let keys: Vec<_> = log
+        .iter()
+        .filter_map(|request| request.header("idempotency-key"))
+        .collect();
+    assert_eq!(keys.len(), 3);
+    assert_eq!(keys[0], keys[1], "a replay has the key of what it replays");
+    assert_ne!(keys[1], keys[2]);
 }
