@@ -5,7 +5,7 @@
 //! ```
 //!
 //! They need what `.ci/run` puts below `target/interop/`: oidc-provider with the Node that it asks
-//! for, and Authlib. Every test starts a server of its own, on ports that the system picks, and
+//! for, Authlib, and the SDK of Genesys Cloud. Every test starts a server of its own, on ports that the system picks, and
 //! stops it. Where tokens have to end, they live for three seconds of real time; counts are
 //! asserted, times are not.
 
@@ -13,6 +13,7 @@ mod authlib;
 mod calls;
 mod clients;
 mod dpop;
+mod genesys_sdk;
 mod logins;
 mod oidc_provider;
 mod process;
