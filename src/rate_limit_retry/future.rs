@@ -118,6 +118,12 @@ where
                 // Starting => Calling | Holding | done
                 StateProj::Starting => {
                     this.settings.budget.deposit();
+                    // Before the first copy is made: every replay has the same.
+                    if let Some(keys) = &this.settings.idempotency_keys
+                        && let Some(request) = this.request
+                    {
+                        keys.add(request);
+                    }
                     this.progress
                         .send_or_hold(this.settings, this.request, this.service, cx)?
                 }

@@ -38,11 +38,7 @@ where
         self.inner.poll_ready(cx).map_err(Into::into)
     }
 
-    fn call(&mut self, mut request: Request<B>) -> Self::Future {
-        // Before the first copy is made: every replay has the same.
-        if let Some(keys) = &self.settings.idempotency_keys {
-            keys.add(&mut request);
-        }
+    fn call(&mut self, request: Request<B>) -> Self::Future {
         ResponseFuture::new(
             ready::take(&mut self.inner),
             request,

@@ -20,12 +20,12 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct TokenRefreshLayer {
     settings: Arc<Settings>,
-    tenants: Option<Tenants>,
 }
 
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(crate) tokens: TokenCache,
+    pub(crate) tenants: Option<Tenants>,
     pub(crate) origins: Arc<Origins>,
     pub(crate) is_refusal: Arc<IsRefusal>,
     pub(crate) fresh_token_lag: Duration,
@@ -38,13 +38,13 @@ impl TokenRefreshLayer {
     pub fn new(tokens: TokenCache, origins: Origins) -> Self {
         let settings = Settings {
             tokens,
+            tenants: None,
             origins: Arc::new(origins),
             is_refusal: Arc::new(is_refusal),
             fresh_token_lag: Duration::ZERO,
         };
         Self {
             settings: Arc::new(settings),
-            tenants: None,
         }
     }
 
@@ -71,10 +71,9 @@ impl TokenRefreshLayer {
     /// # Ok::<_, tower_outbound::origin::UrlError>(())
     /// ```
     pub fn keyed(tokens: KeyedTokenCache, origins: Origins) -> Self {
-        Self {
-            tenants: Some(Tenants::new(tokens)),
-            ..Self::new(nobodys(), origins)
-        }
+        let mut layer = Self::new(nobodys(), origins);
+        layer.edit().tenants = Some(Tenants::new(tokens));
+        layer
     }
 
     /// Whose a request is: by default its [`Tenant`](crate::mark::Tenant) mark says. Without
@@ -83,7 +82,7 @@ impl TokenRefreshLayer {
         mut self,
         choose: impl Fn(&RequestHead<'_>) -> Option<Tenant> + Send + Sync + 'static,
     ) -> Self {
-        if let Some(tenants) = &mut self.tenants {
+        if let Some(tenants) = &mut self.edit().tenants {
             tenants.choose = Arc::new(choose);
         }
         self
@@ -129,7 +128,7 @@ impl<S> Layer<S> for TokenRefreshLayer {
     type Service = TokenRefresh<S>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        TokenRefresh::new(inner, Arc::clone(&self.settings), self.tenants.clone())
+        TokenRefresh::new(inner, Arc::clone(&self.settings))
     }
 }
 
@@ -137,6 +136,7 @@ impl fmt::Debug for Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Settings")
             .field("tokens", &self.tokens)
+            .field("tenants", &self.tenants)
             .field("origins", &self.origins)
             .field("fresh_token_lag", &self.fresh_token_lag)
             .finish_non_exhaustive()

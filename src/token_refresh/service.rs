@@ -7,7 +7,7 @@ use http::{Request, Response};
 use http_body::Body;
 use tower::{BoxError, Service};
 
-use super::{future::ResponseFuture, layer::Settings, tenants::Tenants};
+use super::{future::ResponseFuture, layer::Settings};
 use crate::{ready, replay::ReplayBody};
 
 /// The service that [`TokenRefreshLayer`](super::TokenRefreshLayer) makes.
@@ -15,16 +15,11 @@ use crate::{ready, replay::ReplayBody};
 pub struct TokenRefresh<S> {
     inner: S,
     settings: Arc<Settings>,
-    tenants: Option<Tenants>,
 }
 
 impl<S> TokenRefresh<S> {
-    pub(crate) fn new(inner: S, settings: Arc<Settings>, tenants: Option<Tenants>) -> Self {
-        Self {
-            inner,
-            settings,
-            tenants,
-        }
+    pub(crate) fn new(inner: S, settings: Arc<Settings>) -> Self {
+        Self { inner, settings }
     }
 }
 
@@ -44,7 +39,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let settings = match &self.tenants {
+        let settings = match &self.settings.tenants {
             None => Arc::clone(&self.settings),
             Some(tenants) => tenants.settings(&request, &self.settings),
         };
