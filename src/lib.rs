@@ -12,6 +12,7 @@
 //! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
 //! | [`origin`] | where a token may go |
 //! | [`pages`] | listings in pages, as streams |
+//! | [`guide`] | which layer goes where |
 //! | [`backoff`], [`header`] | parts that are of use alone |
 //! | [`preset`] | vendors |
 #![cfg_attr(
@@ -23,6 +24,7 @@
 
 pub mod backoff;
 pub mod buffer_body;
+pub mod guide;
 pub mod header;
 pub mod mark;
 pub mod oauth2;

@@ -36,9 +36,7 @@ impl<S, P> Pages<S, P> {
                 Err(error) => std::panic::resume_unwind(error.try_into_panic().ok()?),
             };
             let page = page?;
-            if !walk.has_ended() {
-                work.spawn(stepped(walk));
-            }
+            work.spawn(stepped(walk));
             Some((page, State::Working(work)))
         })
     }

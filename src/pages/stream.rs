@@ -135,11 +135,6 @@ impl<S, P> Walk<S, P> {
         }
     }
 
-    /// Whether there is anything more to come.
-    pub(crate) fn has_ended(&self) -> bool {
-        self.request.is_none() && self.failure.is_none()
-    }
-
     /// The next page, or why there is none; nothing after the end.
     pub(crate) async fn step<B, R>(&mut self) -> Option<Result<Page, PageError>>
     where

@@ -232,6 +232,24 @@ async fn scim_goes_on_behind_what_the_page_has_brought() {
     assert_eq!(asked.len(), 2);
 }
 
+#[tokio::test]
+async fn an_empty_page_of_scim_is_the_end_only_if_there_is_nothing_more() {
+    let none = vec![("GET /u", json!({"items": [], "totalResults": 0}))];
+    let (items, asked) = listed(none, get("/u"), Scim).await;
+    assert_eq!((items.unwrap().len(), asked.len()), (0, 1));
+    let stuck = vec![(
+        "GET /u",
+        json!({"items": [], "totalResults": 3, "itemsPerPage": 0}),
+    )];
+    let (items, _) = listed(stuck, get("/u"), Scim).await;
+    assert!(
+        items
+            .unwrap_err()
+            .to_string()
+            .contains("is empty, and there are 3")
+    );
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_job_is_asked_for_until_it_is_done_and_only_results_are_pages() {
     let polls = Arc::new(Mutex::new(0));

@@ -25,8 +25,12 @@ impl Paging for Scim {
         };
         let start = query::number(request.uri(), "startIndex", 1)?.max(1);
         let next = start.saturating_add(brought);
-        if brought == 0 || next > total {
+        if next > total {
             return Ok(Next::End);
+        }
+        if brought == 0 {
+            let what = format!("the page from {start} on is empty, and there are {total}");
+            return Err(PageProblem::Nonsense(what));
         }
         Ok(Next::Page(query::set(
             request,
