@@ -1,8 +1,9 @@
-//! The stack, and the two calls that are made through it.
+//! The stack, and what is called through it.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use futures_util::Stream;
 use http::{HeaderMap, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -17,6 +18,7 @@ use tower_outbound::{
     buffer_body::{BufferErrorBody, BufferErrorBodyLayer, ErrorBody},
     mark::ReplaySafe,
     outcome::Outcome,
+    pages::{BodyPaging, Page, PageError, Pages},
     preset::GenesysCloud,
     rate_limit_retry::{Pacer, RateLimitRetry},
     token::{TokenCache, TokenError},
@@ -58,39 +60,25 @@ impl Api {
         Self { stack, url, pacer }
     }
 
-    /// The ids of the conversations on a page; none after the last page.
-    pub(crate) async fn page(
+    /// The pages of the conversations of an interval; the last one is empty.
+    pub(crate) fn pages(
         &self,
         interval: &str,
-        number: u32,
-    ) -> Result<(Vec<String>, Outcome), BoxError> {
+    ) -> Result<impl Stream<Item = Result<Page, PageError>>, BoxError> {
         let query = json!({
             "interval": interval,
             "order": "asc",
             "orderBy": "conversationStart",
-            "paging": {"pageSize": PAGE_SIZE, "pageNumber": number},
+            "paging": {"pageSize": PAGE_SIZE, "pageNumber": 1},
         });
         let url = format!("{}/api/v2/analytics/conversations/details/query", self.url);
-        let request = Request::post(url)
+        let first = Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
             // A POST that only reads: it may be sent again whatever became of the first time.
             .extension(ReplaySafe)
             .body(query.to_string().into())?;
-        let (page, outcome) = self.call(request).await?;
-
-        let page: Value = serde_json::from_slice(&page)
-            .map_err(|error| format!("page {number} of the query is not JSON: {error}"))?;
-        let conversations = page["conversations"].as_array();
-        let ids = conversations
-            .into_iter()
-            .flatten()
-            .map(|conversation| {
-                let id = conversation["conversationId"].as_str();
-                id.map(str::to_owned)
-                    .ok_or_else(|| format!("a conversation on page {number} has no id").into())
-            })
-            .collect::<Result<_, BoxError>>()?;
-        Ok((ids, outcome))
+        let paging = BodyPaging::items_at("/conversations");
+        Ok(Pages::new(self.stack.clone(), first, paging).stream())
     }
 
     /// The details of a conversation, as JSON.

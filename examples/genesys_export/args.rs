@@ -47,6 +47,10 @@ pub(crate) struct Args {
     #[arg(long, value_name = "COUNT", default_value = "2")]
     pub(crate) revocations: usize,
 
+    /// Goes on with the file that is there, in place of writing it anew
+    #[arg(long)]
+    pub(crate) resume: bool,
+
     /// The file to write [default: genesys_export.jsonl, in `target` if there is such a directory]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,

@@ -16,7 +16,8 @@
 //!     --interval 2026-01-01T00:00:00Z/2026-01-02T00:00:00Z --output conversations.jsonl
 //! ```
 //!
-//! It ends with an error if a single conversation is lost or written twice.
+//! It ends with an error if a single conversation is lost or written twice. If it was interrupted, by
+//! Ctrl-C, a crash or a power failure, `--resume` goes on with the file that is there.
 
 mod api;
 mod args;
@@ -24,13 +25,14 @@ mod output;
 mod site;
 mod tally;
 
-use std::{collections::HashSet, process::ExitCode, time::Instant};
+use std::{collections::HashSet, pin::pin, process::ExitCode, time::Instant};
 
 use clap::Parser;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::Value;
 use tower::BoxError;
-use tower_outbound::token::TokenCache;
+use tower_outbound::{outcome::Outcome, token::TokenCache};
 
 use crate::{api::Api, args::Args, output::Output, site::Site, tally::Tally};
 
@@ -58,17 +60,23 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     tokens.token().await?;
     let api = Api::new(&site.cloud, tokens.clone(), http);
 
-    let mut output = Output::create(args.output())?;
+    let mut output = Output::open(args.output(), args.resume)?;
+    if args.resume {
+        println!("{} conversations are there already", output.done().len());
+    }
     let mut tally = Tally::default();
     #[allow(clippy::disallowed_methods)] // a stopwatch; nothing is decided by it
     let started = Instant::now();
-    let exported = export(&api, &mut site, args, &mut output, &mut tally).await;
+    let exported = tokio::select! {
+        exported = export(&api, &mut site, args, &mut output, &mut tally) => exported,
+        _ = tokio::signal::ctrl_c() => Err("interrupted; `--resume` goes on from here".into()),
+    };
     let time = started.elapsed();
     // A renewal may be under way in the background: let it end before the runtime does.
     tokens.settle().await;
+    let path = output.close()?;
     let ids = exported?;
 
-    let path = output.close()?;
     println!("{} conversations in {}", ids.len(), path.display());
     let tokens_used = tokens.peek().map_or(0, |token| token.generation());
     tally.print(tokens_used, time, site.quota);
@@ -90,25 +98,34 @@ async fn export(
     tally: &mut Tally,
 ) -> Result<Vec<String>, BoxError> {
     let ids = list(api, site, tally).await?;
-    fetch(api, site, &ids, args.concurrency.get(), output, tally).await?;
+    let missing: Vec<_> = ids
+        .iter()
+        .filter(|id| !output.done().contains(*id))
+        .collect();
+    fetch(api, site, &missing, args.concurrency.get(), output, tally).await?;
     Ok(ids)
 }
 
-/// The ids of all conversations of the interval, page by page.
+/// The ids of all conversations of the interval, page by page. Also when it is resumed: the pages are a
+/// hundredth of the calls.
 async fn list(api: &Api, site: &Site, tally: &mut Tally) -> Result<Vec<String>, BoxError> {
     let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
         "{spinner} {pos} conversations listed, {elapsed}",
     )?);
     let mut ids = Vec::new();
     let mut seen = HashSet::new();
-    for number in 1.. {
-        let (page, outcome) = api.page(&site.interval, number).await?;
-        tally.count(&outcome);
-        if page.is_empty() {
-            break;
+    let mut pages = pin!(api.pages(&site.interval)?);
+    while let Some(page) = pages.try_next().await? {
+        let outcome = page.extensions().get::<Outcome>();
+        tally.count(&outcome.cloned().unwrap_or_default());
+        for conversation in page.items::<Value>("/conversations")? {
+            let id = conversation["conversationId"].as_str();
+            let id = id.ok_or_else(|| format!("one on page {} has no id", page.number()))?;
+            // What the query finds may move while it is paged through: one may be on two pages.
+            if seen.insert(id.to_owned()) {
+                ids.push(id.to_owned());
+            }
         }
-        // What the query finds may move while it is paged through: one may be on two pages.
-        ids.extend(page.into_iter().filter(|id| seen.insert(id.clone())));
         progress.set_position(ids.len() as u64);
         if site.at_most.is_some_and(|most| ids.len() >= most) {
             break;
@@ -123,7 +140,7 @@ async fn list(api: &Api, site: &Site, tally: &mut Tally) -> Result<Vec<String>, 
 async fn fetch(
     api: &Api,
     site: &mut Site,
-    ids: &[String],
+    ids: &[&String],
     concurrency: usize,
     output: &mut Output,
     tally: &mut Tally,

@@ -1,9 +1,10 @@
-//! The file with the conversations: one on each line.
+//! The file with the conversations: one on each line. It is its own checkpoint: what is on a whole line
+//! is done, and half a line, which an interruption may leave at the end, is not.
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, BufRead, BufReader, BufWriter, Write},
+    collections::{HashMap, HashSet},
+    fs::{File, OpenOptions},
+    io::{self, BufRead, BufReader, BufWriter, Seek, SeekFrom, Write},
     path::{Path, PathBuf},
 };
 
@@ -13,16 +14,29 @@ use tower::BoxError;
 pub(crate) struct Output {
     path: PathBuf,
     file: BufWriter<File>,
+    done: HashSet<String>,
 }
 
 impl Output {
-    pub(crate) fn create(path: PathBuf) -> Result<Self, String> {
-        let file = File::create(&path)
-            .map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
+    /// The file anew, or to go on with what it holds.
+    pub(crate) fn open(path: PathBuf, resume: bool) -> Result<Self, String> {
+        let opened = if resume {
+            resumed(&path)
+        } else {
+            File::create(&path).map(|file| (file, HashSet::new()))
+        };
+        let (file, done) =
+            opened.map_err(|error| format!("{} cannot be written: {error}", path.display()))?;
         Ok(Self {
             path,
             file: BufWriter::new(file),
+            done,
         })
+    }
+
+    /// The ids of the conversations that were there when it was opened.
+    pub(crate) fn done(&self) -> &HashSet<String> {
+        &self.done
     }
 
     /// Writes a JSON document on a line of its own.
@@ -39,6 +53,29 @@ impl Output {
         self.file.flush()?;
         Ok(self.path)
     }
+}
+
+/// Reads what is in the file, and cuts off half a line at its end.
+fn resumed(path: &Path) -> io::Result<(File, HashSet<String>)> {
+    let mut options = OpenOptions::new();
+    let mut file = options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    let (mut done, mut whole, mut line) = (HashSet::new(), 0, Vec::new());
+    let mut reader = BufReader::new(&file);
+    while reader.read_until(b'\n', &mut line)? > 0 && line.ends_with(b"\n") {
+        let conversation: Value = serde_json::from_slice(&line)?;
+        let id = conversation["conversationId"].as_str().unwrap_or_default();
+        done.insert(id.to_owned());
+        whole += line.len() as u64;
+        line.clear();
+    }
+    file.set_len(whole)?;
+    file.seek(SeekFrom::Start(whole))?;
+    Ok((file, done))
 }
 
 /// Reads the file back: it has to hold each of these conversations once, and no other.

@@ -1,7 +1,7 @@
 use std::{fmt, str::FromStr, sync::OnceLock};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Uri};
+use http::{Extensions, HeaderMap, Method, Request, StatusCode, Uri, response};
 use serde_core::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
@@ -11,24 +11,17 @@ use super::PageProblem;
 #[derive(Debug)]
 pub struct Page {
     pub(crate) position: Position,
-    pub(crate) status: StatusCode,
-    pub(crate) headers: HeaderMap,
+    pub(crate) head: response::Parts,
     pub(crate) body: Bytes,
     pub(crate) value: OnceLock<Value>,
     pub(crate) next: Option<Position>,
 }
 
 impl Page {
-    pub(crate) fn new(
-        position: Position,
-        status: StatusCode,
-        headers: HeaderMap,
-        body: Bytes,
-    ) -> Self {
+    pub(crate) fn new(position: Position, head: response::Parts, body: Bytes) -> Self {
         Self {
             position,
-            status,
-            headers,
+            head,
             body,
             value: OnceLock::new(),
             next: None,
@@ -47,12 +40,17 @@ impl Page {
 
     /// The status: a success.
     pub fn status(&self) -> StatusCode {
-        self.status
+        self.head.status
     }
 
     /// The headers.
     pub fn headers(&self) -> &HeaderMap {
-        &self.headers
+        &self.head.headers
+    }
+
+    /// What layers have left with the response: an [`Outcome`](crate::outcome::Outcome), say.
+    pub fn extensions(&self) -> &Extensions {
+        &self.head.extensions
     }
 
     /// The body.

@@ -232,7 +232,7 @@ impl<S, P> Walk<S, P> {
                 body,
             });
         }
-        Ok(Page::new(here, head.status, head.headers, body))
+        Ok(Page::new(here, head, body))
     }
 
     fn hash(&self, request: &Request<Bytes>) -> u64 {
