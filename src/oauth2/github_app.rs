@@ -25,7 +25,8 @@ use crate::{
 ///
 /// It is no OAuth: the reply has a `token` and an `expires_at`. GitHub needs a few seconds until a new
 /// token is known everywhere, so give the token layer a
-/// [`fresh_token_lag`](crate::token_refresh::TokenRefreshLayer::fresh_token_lag) of five.
+/// [`fresh_token_lag`](crate::token_refresh::TokenRefreshLayer::fresh_token_lag) of five, as
+/// [`preset::Github`](crate::preset::Github) does, which knows GitHub's limits too.
 ///
 /// ```
 /// use std::time::Duration;

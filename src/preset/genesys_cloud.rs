@@ -1,14 +1,13 @@
 use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, Uri, response};
+use http::{HeaderName, Request, Response, StatusCode, response};
 use http_body::Body;
-use serde_json::Value;
 use thiserror::Error;
 use tower::{BoxError, Service};
 
+use super::{api::Api, error_json::error_json};
 use crate::{
-    buffer_body::ErrorBody,
     oauth2::{ClientAuth, ErrorReply, TokenEndpoint},
-    origin::{Origin, Origins, UrlError},
+    origin::{Origins, UrlError},
     rate_limit_retry::{
         RateLimitRetryLayer,
         classify::{Class, classify_fn},
@@ -61,8 +60,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct GenesysCloud {
     token_url: String,
-    api_url: String,
-    origins: Origins,
+    api: Api,
 }
 
 impl GenesysCloud {
@@ -95,22 +93,15 @@ impl GenesysCloud {
     /// # Errors
     /// If the API's URL is not one of a server: `https`, or `http` on loopback.
     pub fn at(token_url: &str, api_url: &str) -> Result<Self, UrlError> {
-        let origin = api_url.parse::<Uri>().ok().and_then(|uri| Origin::of(&uri));
-        let origins = match origin {
-            Some(origin) => Origins::only([origin.to_string()])?,
-            // It is none; this says what is wrong with it.
-            None => Origins::only([api_url])?,
-        };
         Ok(Self {
             token_url: token_url.to_owned(),
-            api_url: api_url.trim_end_matches('/').to_owned(),
-            origins,
+            api: Api::at(api_url)?,
         })
     }
 
     /// The base URL of the API, without a slash at its end.
     pub fn api_url(&self) -> &str {
-        &self.api_url
+        &self.api.url
     }
 
     /// The URL of the token endpoint.
@@ -120,7 +111,7 @@ impl GenesysCloud {
 
     /// Where the token may go: the API's origin.
     pub fn origins(&self) -> Origins {
-        self.origins.clone()
+        self.api.origins.clone()
     }
 
     /// The token endpoint, for an OAuth client of this id.
@@ -199,11 +190,7 @@ fn is_refusal(parts: &response::Parts) -> bool {
 
 /// Whether the error body has this code; not if no layer below shows it.
 fn has_code(parts: &response::Parts, code: &str) -> bool {
-    parts
-        .extensions
-        .get::<ErrorBody>()
-        .and_then(|body| serde_json::from_slice::<Value>(body.bytes()).ok())
-        .is_some_and(|body| body["code"] == code)
+    error_json(parts).is_some_and(|body| body["code"] == code)
 }
 
 const IP_NOT_AUTHORIZED: &str = "ip.not.authorized";
