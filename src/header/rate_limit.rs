@@ -24,6 +24,33 @@ pub struct RateLimit {
     pub partition_key: Option<Vec<u8>>,
 }
 
+impl RateLimit {
+    /// What is left of a quota that a vendor tells of in fields of its own, for a
+    /// [`Classify::limits`](crate::rate_limit_retry::classify::Classify::limits).
+    ///
+    /// ```
+    /// use tower_outbound::header::RateLimit;
+    ///
+    /// // x-shopify-shop-api-call-limit: 32/40
+    /// let limit = RateLimit::new("shop", 40 - 32);
+    /// assert_eq!((limit.remaining, limit.reset), (8, None));
+    /// ```
+    pub fn new(policy: impl Into<String>, remaining: u64) -> Self {
+        Self {
+            policy: policy.into(),
+            remaining,
+            reset: None,
+            partition_key: None,
+        }
+    }
+
+    /// How long until the quota is full again.
+    pub fn resets_in(mut self, reset: Duration) -> Self {
+        self.reset = Some(reset);
+        self
+    }
+}
+
 /// A quota: a member of the field `RateLimit-Policy`
 /// (draft-ietf-httpapi-ratelimit-headers-08 to -10, §3).
 #[derive(Clone, Debug, PartialEq, Eq)]
