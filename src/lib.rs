@@ -12,7 +12,7 @@
 //! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
 //! | [`origin`] | where a token may go |
 //! | [`pages`] | listings in pages, as streams |
-//! | [`guide`] | which layer goes where |
+//! | [`guide`] | which layer goes where, and how to test |
 //! | [`backoff`], [`header`] | parts that are of use alone |
 //! | [`preset`] | vendors |
 #![cfg_attr(

@@ -8,5 +8,7 @@
 //! | page | answers |
 //! |---|---|
 //! | [`order`] | which layer goes where, and what happens if it does not |
+//! | [`testing`] | how to test what is built on them |
 
 pub mod order;
+pub mod testing;
