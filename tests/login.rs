@@ -655,3 +655,22 @@ async fn a_refresh_asks_for_what_the_login_asks_for_and_no_more() {
         assert_eq!(cloud.log()[0].body.as_deref(), Some(expected.as_bytes()));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_token_without_a_required_scope_is_not_adopted() {
+    for (scope, is_adopted) in [("read", false), ("read write", true)] {
+        let (cloud, store) = (cloud(), MemoryStore::new());
+        let stored = format!(r#"{{"access_token":"a","scope":"{scope}"}}"#);
+        put(&store, &session(&stored)).await;
+        let granted = Reply::token_with(serde_json::json!({"scope": "read write"}));
+        cloud.script(Listener::Login, TOKEN, [granted]);
+        let request = endpoint(&cloud)
+            .grant(ClientCredentials)
+            .require_scope("write");
+        let token = TokenCache::new(Login::new(request, store))
+            .token()
+            .await
+            .unwrap();
+        assert_eq!(token.secret().expose() == "a", is_adopted);
+    }
+}

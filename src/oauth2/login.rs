@@ -63,7 +63,8 @@ impl Login {
     /// Tokens by this request, kept in this store.
     ///
     /// Its scope, resource, audience and other parameters go along with the refresh token, too; whoever
-    /// shares the store must ask for the same.
+    /// shares the store must ask for the same. A stored token that lacks a
+    /// [required scope](TokenRequest::require_scope) is not used.
     pub fn new(request: TokenRequest, store: impl TokenStore) -> Self {
         let endpoint = request.endpoint().clone();
         Self {
@@ -124,5 +125,9 @@ impl Mint for TokenRequest {
 
     fn attach(&self) -> Option<Arc<dyn Attach>> {
         self.endpoint().attach()
+    }
+
+    fn accepts(&self, grant: &Grant) -> bool {
+        self.suffices(grant)
     }
 }

@@ -47,6 +47,11 @@ impl TokenRequest {
         self.wanted.ask(&self.endpoint, grant, cause).await
     }
 
+    /// Whether a token has the scopes that it must have.
+    pub(crate) fn suffices(&self, grant: &Grant) -> bool {
+        self.wanted.require(grant).is_ok()
+    }
+
     pub(crate) fn new(endpoint: TokenEndpoint, grant: impl GrantType) -> Self {
         Self {
             endpoint,

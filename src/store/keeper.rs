@@ -39,6 +39,9 @@ pub(crate) trait Mint: Send + Sync {
 
     /// How the tokens are sent, if not as bearer tokens.
     fn attach(&self) -> Option<Arc<dyn Attach>>;
+
+    /// Whether a token that somebody else has asked for will do.
+    fn accepts(&self, grant: &Grant) -> bool;
 }
 
 pub(crate) type Asking<'a> = Pin<Box<dyn Future<Output = Result<Grant, TokenError>> + Send + 'a>>;
@@ -344,7 +347,7 @@ impl Inner {
         if let Some(attach) = self.mint.attach() {
             grant = grant.attach(attach);
         }
-        Some(grant)
+        self.mint.accepts(&grant).then_some(grant)
     }
 
     /// Whether the key that the tokens are bound to, if they are, is at hand.

@@ -59,6 +59,10 @@ impl<T: TokenSource> Mint for Afresh<T> {
     fn attach(&self) -> Option<Arc<dyn Attach>> {
         None
     }
+
+    fn accepts(&self, _: &Grant) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]
