@@ -674,3 +674,48 @@ async fn a_stored_token_without_a_required_scope_is_not_adopted() {
         assert_eq!(token.secret().expose() == "a", is_adopted);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_grant_that_cannot_be_used_does_not_take_the_refresh_token_with_it() {
+    for useless in [
+        serde_json::json!({"scope": "read"}),
+        serde_json::json!({"expires_in": 0}),
+        serde_json::json!({"token_type": "mac"}),
+    ] {
+        let (cloud, store) = (cloud(), MemoryStore::new());
+        let first = cloud.issue_refresh_token(CLIENT_ID);
+        put(&store, &Session::new(first.as_str())).await;
+        let request = endpoint(&cloud).grant(LogIn).require_scope("write");
+        let tokens = TokenCache::new(Login::new(request, store.clone()));
+        let granted = serde_json::json!({"scope": "write"});
+        let replies = [Reply::token_with(useless), Reply::token_with(granted)];
+        cloud.script(Listener::Login, TOKEN, replies);
+        let error = tokens.token().await.unwrap_err();
+        assert!(
+            error.is_rejected() && !error.is_login_required(),
+            "{error:?}"
+        );
+        // The server has rotated all the same.
+        let second = stored_refresh_token(&store).await.unwrap();
+        assert_ne!(second, first);
+        sleep(61 * SECOND).await;
+        tokens.token().await.unwrap();
+        assert_eq!(spent(&cloud), [first, second]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reply_that_came_and_was_of_no_use_is_not_taken_for_a_lost_one() {
+    let (cloud, store) = (cloud(), MemoryStore::new());
+    let first = cloud.issue_refresh_token(CLIENT_ID);
+    put(&store, &Session::new(first.as_str())).await;
+    let tokens = TokenCache::new(Login::new(endpoint(&cloud).grant(LogIn), store));
+    // The server has rotated, and kept the new one for itself.
+    let useless = serde_json::json!({"expires_in": 0, "refresh_token": null});
+    cloud.script(Listener::Login, TOKEN, [Reply::token_with(useless)]);
+    tokens.token().await.unwrap_err();
+    sleep(61 * SECOND).await;
+    let error = tokens.token().await.unwrap_err();
+    assert!(error.is_login_required(), "{error:?}");
+    assert!(!error.to_string().contains("was lost"), "{error}");
+}

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     origin::{PlainHttp, UrlError, parse_http_url},
     time,
-    token::{Answered, Attach, Grant, TokenError, TokenErrorKind},
+    token::{Answered, Attach, Grant, Rotation, TokenError, TokenErrorKind},
 };
 
 /// A token endpoint, and the client that asks there: what all grants have in common.
@@ -244,21 +244,24 @@ impl TokenEndpoint {
     }
 
     fn granted(&self, said: Reply, reply: &http_client::Reply) -> Result<Grant, TokenError> {
-        let unexpected = |kind, what| self.unexpected(kind, what, reply);
+        let unusable = |what, rotation| {
+            let error = self.unexpected(TokenErrorKind::Rejected, what, reply);
+            Err(error.rotated(rotation))
+        };
         match said {
             Reply::Granted(grant, token_type) => match (self.attach(), token_type.as_deref()) {
                 (None, None) => Ok(grant),
                 (None, Some(token_type)) if token_type.eq_ignore_ascii_case("bearer") => Ok(grant),
                 // RFC 6749, section 7.1: a token of a type that is not understood is not used.
-                (None, Some(_)) => Err(unexpected(TokenErrorKind::Rejected, NOT_BEARER)),
+                (None, Some(_)) => unusable(NOT_BEARER, Rotation::by(grant)),
                 (Some(attach), Some(token_type)) if token_type.eq_ignore_ascii_case("dpop") => {
                     Ok(grant.attach(attach))
                 }
                 // RFC 9449, section 5: such a token is not bound to the key.
-                (Some(_), _) => Err(unexpected(TokenErrorKind::Rejected, NOT_DPOP)),
+                (Some(_), _) => unusable(NOT_DPOP, Rotation::by(grant)),
             },
-            Reply::Unreadable(what) => Err(unexpected(TokenErrorKind::Transient, what)),
-            Reply::Unusable(what) => Err(unexpected(TokenErrorKind::Rejected, what)),
+            Reply::Unusable(what, rotation) => unusable(what, rotation),
+            Reply::Unreadable(what) => Err(self.unexpected(TokenErrorKind::Transient, what, reply)),
             Reply::Refused(error) => Err(self.refusal(&self.url, error, &reply.headers)),
         }
     }

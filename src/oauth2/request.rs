@@ -10,7 +10,7 @@ use super::{
     Parameters, TokenEndpoint,
     grant::{AnyGrantType, GrantType},
 };
-use crate::token::{Cause, Grant, Refusal, Secret, TokenError, TokenSource};
+use crate::token::{Cause, Grant, Refusal, Rotation, Secret, TokenError, TokenSource};
 
 /// A token request that can be made again and again: the source of tokens by one grant.
 ///
@@ -34,6 +34,14 @@ pub(crate) struct Wanted {
 }
 
 impl TokenRequest {
+    pub(crate) fn new(endpoint: TokenEndpoint, grant: impl GrantType) -> Self {
+        Self {
+            endpoint,
+            grant: Arc::new(grant),
+            wanted: Wanted::default(),
+        }
+    }
+
     pub(crate) fn endpoint(&self) -> &TokenEndpoint {
         &self.endpoint
     }
@@ -50,14 +58,6 @@ impl TokenRequest {
     /// Whether a token has the scopes that it must have.
     pub(crate) fn suffices(&self, grant: &Grant) -> bool {
         self.wanted.require(grant).is_ok()
-    }
-
-    pub(crate) fn new(endpoint: TokenEndpoint, grant: impl GrantType) -> Self {
-        Self {
-            endpoint,
-            grant: Arc::new(grant),
-            wanted: Wanted::default(),
-        }
     }
 
     /// The scopes to ask for, separated by spaces. None by default: the server then grants its own
@@ -130,8 +130,10 @@ impl Wanted {
         cause: &Cause,
     ) -> Result<Grant, TokenError> {
         let grant = endpoint.ask(grant, &self.parameters(cause)).await?;
-        self.require(&grant)?;
-        Ok(grant)
+        match self.require(&grant) {
+            Ok(()) => Ok(grant),
+            Err(error) => Err(error.rotated(Rotation::by(grant))),
+        }
     }
 
     fn parameters(&self, cause: &Cause) -> Parameters {

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     header::retry_after,
-    token::{Grant, OAuthError, TokenErrorKind},
+    token::{Grant, OAuthError, Rotation, TokenErrorKind},
 };
 
 /// What a token endpoint's reply says.
@@ -20,7 +20,7 @@ pub(crate) enum Reply {
     /// It says yes, but not what: a page of a proxy, an empty body, half of an object.
     Unreadable(&'static str),
     /// It grants a token, but one that must not or cannot be used. Asking again would only mint more.
-    Unusable(&'static str),
+    Unusable(&'static str, Rotation),
 }
 
 /// An error reply of a token endpoint, for a function that decides what it means.
@@ -100,19 +100,20 @@ fn granted(object: &Map<String, Value>) -> Reply {
         return Reply::Unreadable("a JSON object without `access_token`");
     };
     let mut grant = Grant::new(access_token);
+    // An empty one is none: the old one is kept then.
+    if let Some(refresh_token) = text(object, "refresh_token").filter(|token| !token.is_empty()) {
+        grant = grant.refresh_token(refresh_token);
+    }
     match expires_in(object.get("expires_in")) {
         ExpiresIn::Untold => {}
         ExpiresIn::Over => {
-            return Reply::Unusable("a token whose `expires_in` is not above zero");
+            let what = "a token whose `expires_in` is not above zero";
+            return Reply::Unusable(what, Rotation::by(grant));
         }
         ExpiresIn::In(lifetime) => grant = grant.expires_in(lifetime),
     }
     if let Some(scope) = text(object, "scope") {
         grant = grant.scope(scope);
-    }
-    // An empty one is none: the old one is kept then.
-    if let Some(refresh_token) = text(object, "refresh_token").filter(|token| !token.is_empty()) {
-        grant = grant.refresh_token(refresh_token);
     }
     Reply::Granted(grant, text(object, "token_type").map(str::to_owned))
 }

@@ -182,8 +182,8 @@ impl Inner {
                     .map_err(|error| ended(error, reason))?,
                 None => self.mint.mint(cause).await?,
             };
-            self.keep(session, version, spent.as_ref(), &grant, asked)
-                .await;
+            let session = session.granted(&grant, asked);
+            self.keep(session, version, spent.as_ref()).await;
             return Ok(Some(grant));
         };
 
@@ -195,13 +195,16 @@ impl Inner {
         };
         match refreshing.await {
             Ok(grant) => {
-                self.keep(spending, version, spent.as_ref(), &grant, asked)
-                    .await;
+                let session = session.granted(&grant, asked);
+                self.keep(session, version, spent.as_ref()).await;
                 Ok(Some(grant))
             }
             Err(error) if is_final(&error) => self.end(version, session, error, cause).await,
-            Err(error) => {
-                if was_not_spent(&error) {
+            Err(mut error) => {
+                if let Some(rotation) = error.take_rotation() {
+                    self.keep(session.rotated(rotation), version, spent.as_ref())
+                        .await;
+                } else if was_not_spent(&error) {
                     // If this fails, a later error is only more careful than it need be.
                     let _ = self.store.swap(version, &session).await;
                 }
@@ -254,7 +257,7 @@ impl Inner {
                     Ok(Swap::Written(version)) => version,
                     _ => stored.version,
                 };
-                self.keep(over, version, None, &grant, asked).await;
+                self.keep(over.granted(&grant, asked), version, None).await;
                 Ok(Some(grant))
             }
             Err(other) if other.is_login_required() => {
@@ -266,15 +269,7 @@ impl Inner {
 
     /// Writes down what was granted, before anybody uses it. If the store is out of reach it is
     /// remembered, and written as soon as it can be.
-    async fn keep(
-        &self,
-        session: Session,
-        mut version: Version,
-        spent: Option<&Secret>,
-        grant: &Grant,
-        asked: SystemTime,
-    ) {
-        let session = session.granted(grant, asked);
+    async fn keep(&self, session: Session, mut version: Version, spent: Option<&Secret>) {
         for _ in 0..WRITES {
             match self.store.swap(version, &session).await {
                 Ok(Swap::Written(_)) => {

@@ -4,7 +4,7 @@ use secrecy::zeroize::Zeroizing;
 use serde_json::{Map, Value};
 
 use super::StoreError;
-use crate::token::{Grant, Secret};
+use crate::token::{Grant, Rotation, Secret};
 
 /// One login, as processes share it.
 ///
@@ -80,6 +80,15 @@ impl Session {
             ended: None,
             ..self.grant(grant, asked)
         }
+    }
+
+    /// This session after the server has granted something of no use: the access token stays as it was.
+    pub(crate) fn rotated(mut self, rotation: Rotation) -> Self {
+        if let Rotation::To(refresh_token) = rotation {
+            self.refresh_token = Some(refresh_token);
+        }
+        self.spending = None;
+        self
     }
 
     pub(crate) const fn empty() -> Self {

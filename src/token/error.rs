@@ -4,6 +4,7 @@ use http::{Response, StatusCode};
 use tokio::time::Instant;
 use tower::BoxError;
 
+use super::{Grant, Secret};
 use crate::causes;
 
 /// Why no token could be had.
@@ -31,7 +32,23 @@ struct Details {
     oauth: Option<OAuthError>,
     status: Option<StatusCode>,
     retry_after: Option<Duration>,
+    rotation: Option<Rotation>,
     source: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+/// What a server that granted something of no use did to the refresh token.
+#[derive(Clone, Debug)]
+pub(crate) enum Rotation {
+    /// Nothing: it can be used again.
+    Kept,
+    /// There is another now, and the old one is spent.
+    To(Secret),
+}
+
+impl Rotation {
+    pub(crate) fn by(grant: Grant) -> Self {
+        grant.refresh_token.map_or(Self::Kept, Self::To)
+    }
 }
 
 /// What a failure means for the next attempt.
@@ -128,6 +145,7 @@ impl TokenError {
             oauth: None,
             status: None,
             retry_after: None,
+            rotation: None,
             source: None,
         };
         Self {
@@ -226,6 +244,16 @@ impl TokenError {
         details.status = Some(status);
         details.oauth = oauth;
         self
+    }
+
+    /// The server did grant something, though it cannot be used.
+    pub(crate) fn rotated(mut self, rotation: Rotation) -> Self {
+        self.edit().rotation = Some(rotation);
+        self
+    }
+
+    pub(crate) fn take_rotation(&mut self) -> Option<Rotation> {
+        self.edit().rotation.take()
     }
 
     fn edit(&mut self) -> &mut Details {

@@ -79,7 +79,11 @@ pub use self::{
     source::{Cause, Refusal, SourceFn, TokenSource, source_fn},
     token::{CredentialHeader, Token},
 };
-pub(crate) use self::{cache::Need, cell::Held, error::OAuthError};
+pub(crate) use self::{
+    cache::Need,
+    cell::Held,
+    error::{OAuthError, Rotation},
+};
 
 #[cfg(test)]
 mod tests;
