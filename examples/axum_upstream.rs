@@ -60,8 +60,9 @@ async fn main() -> Result<(), BoxError> {
 fn upstream(cloud: &LoopbackCloud) -> Result<Upstream, BoxError> {
     let http: Http = cloud.client();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url())?;
-    let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let endpoint =
+        genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     let api = ServiceBuilder::new()
         .layer(genesys.rate_limit_retry())
         .layer(genesys.token_refresh(tokens))

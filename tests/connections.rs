@@ -82,9 +82,10 @@ fn api(
 ) -> Api {
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).expect("it is on loopback");
     let http: Http = cloud.client();
-    let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
-    let login = login.expect("it is on loopback");
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let endpoint =
+        genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
+    let endpoint = endpoint.expect("it is on loopback");
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     ServiceBuilder::new()
         .layer(change(genesys.rate_limit_retry()))
         .layer(genesys.token_refresh(tokens))

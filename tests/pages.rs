@@ -28,8 +28,10 @@ fn api(cloud: &LoopbackCloud) -> Api {
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();
     let http: Http = cloud.client();
     let auth = ClientAuth::basic(CLIENT_SECRET);
-    let login = genesys.login(CLIENT_ID, auth, http.clone()).unwrap();
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let endpoint = genesys
+        .token_endpoint(CLIENT_ID, auth, http.clone())
+        .unwrap();
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     ServiceBuilder::new()
         .layer(genesys.rate_limit_retry())
         .layer(genesys.token_refresh(tokens))

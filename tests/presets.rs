@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_outbound::{
     buffer_body::{BufferErrorBody, BufferErrorBodyLayer},
-    oauth2::{ClientAuth, ClientCredentials},
+    oauth2::{ClientAuth, ClientCredentials, TokenEndpoint},
     pages::{Pages, Paging, items},
     preset::{Github, Hubspot, MicrosoftGraph, Salesforce, Shopify, Zendesk},
     rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
@@ -440,10 +440,9 @@ async fn shopifys_login_is_read_although_it_names_no_type_of_token() {
         )
     });
     let shop = Shopify::new("acme").unwrap();
-    let login = shop
-        .login("app", ClientAuth::body("secret"), server.clone())
-        .unwrap();
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let auth = ClientAuth::body("secret");
+    let endpoint = TokenEndpoint::new(shop.token_url(), "app", auth, server.clone()).unwrap();
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     assert_eq!(tokens.token().await.unwrap().secret().expose(), "shpat_x");
 }
 
@@ -636,10 +635,9 @@ async fn graphs_claims_challenge_is_answered_with_what_it_demands() {
         answer(200, &[], body)
     });
     let graph = MicrosoftGraph::new("contoso.onmicrosoft.com");
-    let login = graph
-        .login("app", ClientAuth::body("secret"), entra)
-        .unwrap();
-    let tokens = TokenCache::new(graph.request(&login, ClientCredentials));
+    let auth = ClientAuth::body("secret");
+    let endpoint = TokenEndpoint::new(graph.token_url(), "app", auth, entra).unwrap();
+    let tokens = TokenCache::new(graph.request(&endpoint, ClientCredentials));
     let client = api.client(graph.rate_limit_retry(), graph.token_refresh(tokens));
     assert_eq!(client.oneshot(get(GRAPH)).await.unwrap().status(), 200);
 

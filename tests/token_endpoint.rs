@@ -183,7 +183,7 @@ async fn a_wrong_secret_is_an_error_that_names_server_client_and_reason() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let wrong = GenesysCloud::at(&cloud.token_url(), cloud.api_url())
         .unwrap()
-        .login(
+        .token_endpoint(
             CLIENT_ID,
             ClientAuth::basic("hunter2"),
             cloud.client::<Full<Bytes>>(),
@@ -264,9 +264,9 @@ async fn genesys_throttles_with_400_and_the_preset_knows() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();
     let auth = ClientAuth::basic(CLIENT_SECRET);
-    let login = genesys.login(CLIENT_ID, auth, cloud.client::<Full<Bytes>>());
+    let endpoint = genesys.token_endpoint(CLIENT_ID, auth, cloud.client::<Full<Bytes>>());
     for (asking, is_throttled) in [
-        (login.unwrap().grant(ClientCredentials), true),
+        (endpoint.unwrap().grant(ClientCredentials), true),
         (asking(&cloud), false),
     ] {
         cloud.clear_log();

@@ -50,10 +50,10 @@ async fn a_log_at_trace_level_tells_what_happened_and_holds_no_secret() {
     let cloud = LoopbackCloud::builder().start_in_memory();
     let http = cloud.client::<Full<Bytes>>();
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).unwrap();
-    let login = genesys
-        .login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())
+    let endpoint = genesys
+        .token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())
         .unwrap();
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     let api = ServiceBuilder::new()
         .layer(RateLimitRetryLayer::new())
         .layer(genesys.token_refresh(tokens))

@@ -92,8 +92,8 @@ impl Site {
     /// Where its tokens come from.
     pub(crate) fn tokens(&self, http: HttpClient) -> Result<TokenRequest, UrlError> {
         let auth = ClientAuth::basic(self.client_secret.clone());
-        let login = self.cloud.login(&self.client_id, auth, http)?;
-        Ok(login.grant(ClientCredentials))
+        let endpoint = self.cloud.token_endpoint(&self.client_id, auth, http)?;
+        Ok(endpoint.grant(ClientCredentials))
     }
 
     /// Does what it does to make it hard once so many records are done: nothing, if it is real.

@@ -33,8 +33,8 @@ use crate::{
 /// # let connector = hyper_util::client::legacy::connect::HttpConnector::new();
 /// let http = Client::builder(TokioExecutor::new()).build::<_, Full<bytes::Bytes>>(connector);
 /// let cloud = GenesysCloud::new("mypurecloud.com")?;
-/// let login = cloud.login("id", ClientAuth::basic("secret"), http.clone())?;
-/// let tokens = TokenCache::new(login.grant(ClientCredentials));
+/// let endpoint = cloud.token_endpoint("id", ClientAuth::basic("secret"), http.clone())?;
+/// let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
 ///
 /// let api = ServiceBuilder::new()
 ///     .layer(cloud.rate_limit_retry())
@@ -120,7 +120,7 @@ impl GenesysCloud {
     ///
     /// # Errors
     /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
+    pub fn token_endpoint<S, B, R>(
         &self,
         client_id: impl Into<String>,
         auth: ClientAuth,
@@ -273,12 +273,16 @@ mod tests {
         )
         .unwrap();
         assert_eq!(cloud.api_url(), "https://gw.test/genesys");
-        assert!(cloud.login("id", ClientAuth::none(), http()).is_ok());
+        assert!(
+            cloud
+                .token_endpoint("id", ClientAuth::none(), http())
+                .is_ok()
+        );
         assert!(GenesysCloud::at("https://gw.test/", "gw.test").is_err());
         assert!(
             GenesysCloud::at("gw.test", "https://gw.test")
                 .unwrap()
-                .login("", ClientAuth::none(), http())
+                .token_endpoint("", ClientAuth::none(), http())
                 .is_err()
         );
     }

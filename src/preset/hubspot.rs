@@ -1,14 +1,10 @@
 use std::time::SystemTime;
 
-use bytes::Bytes;
-use http::{HeaderName, Request, Response, StatusCode, response};
-use http_body::Body;
-use tower::{BoxError, Service};
+use http::{HeaderName, StatusCode, response};
 
 use super::{api::Api, error_json::error_json};
 use crate::{
     header::{LegacyFields, ResetUnit},
-    oauth2::{ClientAuth, TokenEndpoint},
     origin::{Origins, UrlError},
     pages::Cursor,
     rate_limit_retry::{
@@ -23,7 +19,8 @@ use crate::{
 ///
 /// ```
 /// use tower_outbound::{
-///     oauth2::{ClientAuth, LogIn, Login}, preset::Hubspot, store::FileStore, token::TokenCache,
+///     oauth2::{ClientAuth, LogIn, Login, TokenEndpoint}, preset::Hubspot, store::FileStore,
+///     token::TokenCache,
 /// };
 ///
 /// # fn layers<S>(http: S) -> Result<(), tower::BoxError>
@@ -34,7 +31,8 @@ use crate::{
 /// #     S::Error: Into<tower::BoxError>,
 /// # {
 /// let hubspot = Hubspot::new();
-/// let endpoint = hubspot.login("client id", ClientAuth::body("secret"), http)?;
+/// let auth = ClientAuth::body("secret");
+/// let endpoint = TokenEndpoint::new(hubspot.token_url(), "client id", auth, http)?;
 /// let login = Login::new(endpoint.grant(LogIn), FileStore::new("/var/lib/exporter/hubspot.json"));
 /// let layers = (hubspot.rate_limit_retry(), hubspot.token_refresh(TokenCache::new(login)));
 /// # drop(layers);
@@ -101,28 +99,6 @@ impl Hubspot {
     /// Where the token may go: the API's origin.
     pub fn origins(&self) -> Origins {
         self.api.origins.clone()
-    }
-
-    /// The token endpoint, for an app of this client id.
-    ///
-    /// # Errors
-    /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
-        &self,
-        client_id: impl Into<String>,
-        auth: ClientAuth,
-        http: S,
-    ) -> Result<TokenEndpoint, UrlError>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        TokenEndpoint::new(&self.token_url, client_id, auth, http)
     }
 
     /// The token layer for this API: tokens are renewed by their age, and by nothing else.

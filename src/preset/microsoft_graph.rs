@@ -1,13 +1,8 @@
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use tower::{BoxError, Service};
-
 use super::api::Api;
 use crate::{
-    oauth2::{ClientAuth, GrantType, TokenEndpoint, TokenRequest},
+    oauth2::{GrantType, TokenEndpoint, TokenRequest},
     origin::{Origins, UrlError},
     pages::NextLink,
     rate_limit_retry::RateLimitRetryLayer,
@@ -19,7 +14,7 @@ use crate::{
 ///
 /// ```
 /// use tower_outbound::{
-///     oauth2::{ClientAuth, ClientCredentials}, preset::MicrosoftGraph, token::TokenCache,
+///     oauth2::{ClientAuth, ClientCredentials, TokenEndpoint}, preset::MicrosoftGraph, token::TokenCache,
 /// };
 ///
 /// # fn layers<S>(http: S) -> Result<(), tower::BoxError>
@@ -30,8 +25,9 @@ use crate::{
 /// #     S::Error: Into<tower::BoxError>,
 /// # {
 /// let graph = MicrosoftGraph::new("contoso.onmicrosoft.com");
-/// let login = graph.login("client id", ClientAuth::body("secret"), http)?;
-/// let tokens = TokenCache::new(graph.request(&login, ClientCredentials));
+/// let auth = ClientAuth::body("secret");
+/// let endpoint = TokenEndpoint::new(graph.token_url(), "client id", auth, http)?;
+/// let tokens = TokenCache::new(graph.request(&endpoint, ClientCredentials));
 /// let layers = (graph.rate_limit_retry(), graph.token_refresh(tokens));
 /// # drop(layers);
 /// # Ok(())
@@ -94,28 +90,6 @@ impl MicrosoftGraph {
     /// Where the token may go: the API's origin.
     pub fn origins(&self) -> Origins {
         self.api.origins.clone()
-    }
-
-    /// The token endpoint, for an app of this id.
-    ///
-    /// # Errors
-    /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
-        &self,
-        client_id: impl Into<String>,
-        auth: ClientAuth,
-        http: S,
-    ) -> Result<TokenEndpoint, UrlError>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        TokenEndpoint::new(&self.token_url, client_id, auth, http)
     }
 
     /// A token request for Graph by this grant, which says that it understands claims challenges,

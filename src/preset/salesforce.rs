@@ -1,12 +1,8 @@
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, response};
-use http_body::Body;
+use http::{StatusCode, response};
 use serde_json::Value;
-use tower::{BoxError, Service};
 
 use super::{api::Api, error_json::error_json};
 use crate::{
-    oauth2::{ClientAuth, TokenEndpoint},
     origin::{Origins, UrlError},
     pages::NextLink,
     rate_limit_retry::RateLimitRetryLayer,
@@ -18,7 +14,7 @@ use crate::{
 ///
 /// ```
 /// use tower_outbound::{
-///     oauth2::{ClientAuth, ClientCredentials}, preset::Salesforce, token::TokenCache,
+///     oauth2::{ClientAuth, ClientCredentials, TokenEndpoint}, preset::Salesforce, token::TokenCache,
 /// };
 ///
 /// # fn layers<S>(http: S) -> Result<(), tower::BoxError>
@@ -29,8 +25,9 @@ use crate::{
 /// #     S::Error: Into<tower::BoxError>,
 /// # {
 /// let salesforce = Salesforce::new("https://acme.my.salesforce.com")?;
-/// let login = salesforce.login("client id", ClientAuth::body("secret"), http)?;
-/// let tokens = TokenCache::new(login.grant(ClientCredentials));
+/// let auth = ClientAuth::body("secret");
+/// let endpoint = TokenEndpoint::new(salesforce.token_url(), "client id", auth, http)?;
+/// let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
 /// let layers = (salesforce.rate_limit_retry(), salesforce.token_refresh(tokens));
 /// # drop(layers);
 /// # Ok(())
@@ -97,28 +94,6 @@ impl Salesforce {
     /// Where the token may go: the organisation's origin.
     pub fn origins(&self) -> Origins {
         self.api.origins.clone()
-    }
-
-    /// The token endpoint, for a connected app of this consumer key.
-    ///
-    /// # Errors
-    /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
-        &self,
-        client_id: impl Into<String>,
-        auth: ClientAuth,
-        http: S,
-    ) -> Result<TokenEndpoint, UrlError>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        TokenEndpoint::new(&self.token_url, client_id, auth, http)
     }
 
     /// The token layer for this API.

@@ -1,11 +1,7 @@
-use bytes::Bytes;
-use http::{HeaderName, Request, Response};
-use http_body::Body;
-use tower::{BoxError, Service};
+use http::HeaderName;
 
 use super::api::Api;
 use crate::{
-    oauth2::{ClientAuth, TokenEndpoint},
     origin::{Origins, UrlError},
     pages::NextLink,
     rate_limit_retry::RateLimitRetryLayer,
@@ -17,7 +13,7 @@ use crate::{
 ///
 /// ```
 /// use tower_outbound::{
-///     oauth2::{ClientAuth, ClientCredentials}, preset::Shopify, token::TokenCache,
+///     oauth2::{ClientAuth, ClientCredentials, TokenEndpoint}, preset::Shopify, token::TokenCache,
 /// };
 ///
 /// # fn layers<S>(http: S) -> Result<(), tower::BoxError>
@@ -28,10 +24,11 @@ use crate::{
 /// #     S::Error: Into<tower::BoxError>,
 /// # {
 /// let shop = Shopify::new("acme")?;
-/// let login = shop.login("client id", ClientAuth::body("secret"), http)?;
+/// let auth = ClientAuth::body("secret");
+/// let endpoint = TokenEndpoint::new(shop.token_url(), "client id", auth, http)?;
 /// let tokens = TokenCache::builder()
 ///     .credential_header(shop.credential_header())
-///     .build(login.grant(ClientCredentials));
+///     .build(endpoint.grant(ClientCredentials));
 /// let layers = (shop.rate_limit_retry(), shop.token_refresh(tokens));
 /// # drop(layers);
 /// # Ok(())
@@ -101,28 +98,6 @@ impl Shopify {
     /// The header that carries the token.
     pub fn credential_header(&self) -> CredentialHeader {
         CredentialHeader::bare(ACCESS_TOKEN)
-    }
-
-    /// The token endpoint, for an app of this client id.
-    ///
-    /// # Errors
-    /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
-        &self,
-        client_id: impl Into<String>,
-        auth: ClientAuth,
-        http: S,
-    ) -> Result<TokenEndpoint, UrlError>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        TokenEndpoint::new(&self.token_url, client_id, auth, http)
     }
 
     /// The token layer for this shop. The cache is one with the

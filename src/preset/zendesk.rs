@@ -1,13 +1,8 @@
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
 use serde_json::Value;
-use tower::{BoxError, Service};
 
 use super::api::Api;
 use crate::{
     header::LegacyFields,
-    oauth2::{ClientAuth, TokenEndpoint},
     origin::{Origins, UrlError},
     pages::{Next, NextLink, Paging, next_fn},
     rate_limit_retry::{RateLimitRetryLayer, classify::Standard},
@@ -19,7 +14,8 @@ use crate::{
 ///
 /// ```
 /// use tower_outbound::{
-///     oauth2::{ClientAuth, LogIn, Login}, preset::Zendesk, store::FileStore, token::TokenCache,
+///     oauth2::{ClientAuth, LogIn, Login, TokenEndpoint}, preset::Zendesk, store::FileStore,
+///     token::TokenCache,
 /// };
 ///
 /// # fn layers<S>(http: S) -> Result<(), tower::BoxError>
@@ -30,7 +26,8 @@ use crate::{
 /// #     S::Error: Into<tower::BoxError>,
 /// # {
 /// let zendesk = Zendesk::new("acme")?;
-/// let endpoint = zendesk.login("client id", ClientAuth::body("secret"), http)?;
+/// let auth = ClientAuth::body("secret");
+/// let endpoint = TokenEndpoint::new(zendesk.token_url(), "client id", auth, http)?;
 /// // The refresh token changes with every renewal, so it is kept.
 /// let login = Login::new(endpoint.grant(LogIn), FileStore::new("/var/lib/exporter/zendesk.json"));
 /// let tokens = TokenCache::new(login);
@@ -98,28 +95,6 @@ impl Zendesk {
     /// Where the token may go: the account's origin.
     pub fn origins(&self) -> Origins {
         self.api.origins.clone()
-    }
-
-    /// The token endpoint, for an OAuth client of this id.
-    ///
-    /// # Errors
-    /// If the token endpoint's URL is unusable.
-    pub fn login<S, B, R>(
-        &self,
-        client_id: impl Into<String>,
-        auth: ClientAuth,
-        http: S,
-    ) -> Result<TokenEndpoint, UrlError>
-    where
-        S: Service<Request<B>, Response = Response<R>> + Clone + Send + 'static,
-        S::Future: Send,
-        S::Error: Into<BoxError>,
-        B: From<Bytes> + Send + 'static,
-        R: Body + Send,
-        R::Data: Send,
-        R::Error: Into<BoxError>,
-    {
-        TokenEndpoint::new(&self.token_url, client_id, auth, http)
     }
 
     /// The token layer for this account.

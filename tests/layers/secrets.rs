@@ -86,7 +86,7 @@ async fn no_public_type_prints_a_secret() {
         Box::new(request()),
         Box::new(
             cloud
-                .login("id", ClientAuth::body("hunter2"), login())
+                .token_endpoint("id", ClientAuth::body("hunter2"), login())
                 .unwrap(),
         ),
         Box::new(cloud),

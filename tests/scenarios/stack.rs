@@ -54,10 +54,10 @@ impl Stack {
         let genesys =
             GenesysCloud::at(&cloud.token_url(), cloud.api_url()).expect("it is on loopback");
         let http: Http = cloud.client();
-        let login = genesys
-            .login(CLIENT_ID, ClientAuth::basic(secret), http.clone())
+        let endpoint = genesys
+            .token_endpoint(CLIENT_ID, ClientAuth::basic(secret), http.clone())
             .expect("it is on loopback");
-        let tokens = TokenCache::new(login.grant(ClientCredentials));
+        let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
         Self {
             rate_limit: genesys.rate_limit_retry(),
             token_refresh: genesys.token_refresh(tokens.clone()),
@@ -73,7 +73,7 @@ impl Stack {
         let genesys = GenesysCloud::at(&self.cloud.token_url(), self.cloud.api_url())
             .expect("it is on loopback");
         let endpoint = genesys
-            .login(
+            .token_endpoint(
                 CLIENT_ID,
                 ClientAuth::basic(CLIENT_SECRET),
                 self.http.clone(),
