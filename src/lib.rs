@@ -10,6 +10,7 @@
 //! | [`store`] | one login, shared by processes |
 //! | [`buffer_body`], [`replay`] | bodies that can be sent again |
 //! | [`mark`], [`outcome`] | what you say about a request, and what the layers say about a response |
+//! | [`observe`] | what happened: events, logs, traces, metrics |
 //! | [`origin`] | where a token may go |
 //! | [`pages`] | listings in pages, as streams |
 //! | [`guide`] | which layer goes where, and how to test |
@@ -28,6 +29,7 @@ pub mod guide;
 pub mod header;
 pub mod mark;
 pub mod oauth2;
+pub mod observe;
 pub mod origin;
 pub mod outcome;
 pub mod pages;
@@ -42,6 +44,5 @@ pub mod token_refresh;
 
 mod causes;
 mod drain;
-mod observe;
 mod ready;
 mod time;

@@ -2,6 +2,7 @@ use std::sync::Arc;
 
 use super::{GrantType, RefreshToken, TokenEndpoint, TokenRequest, TokenTypeHint};
 use crate::{
+    observe::Observer,
     store::{Asking, Keeper, Mint, Session, TokenStore},
     time,
     token::{Attach, Cause, Grant, Secret, TokenError, TokenSource},
@@ -71,6 +72,12 @@ impl Login {
             keeper: Keeper::new(store, request),
             endpoint,
         }
+    }
+
+    /// Tells this one what happens to the session. Can be repeated.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.keeper = self.keeper.observer(observer);
+        self
     }
 
     /// Begins a session: asks for a token by this grant, once, and stores it with the refresh token

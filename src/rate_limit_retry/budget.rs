@@ -27,7 +27,7 @@
 use std::{
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -37,10 +37,18 @@ use tokio::time::Instant;
 use tower::retry::budget::Budget;
 
 /// A share of the traffic and a reserve: see the [module docs](self).
+///
+/// Clones are one budget: a clone that is kept can be [looked at](Self::left).
+#[derive(Clone)]
 pub struct RetryBudget {
     percent: u32,
     per_second: u32,
     max_saved: u32,
+    accounts: Arc<Accounts>,
+}
+
+#[derive(Default)]
+struct Accounts {
     /// In hundredths of a retry. A count that guards no other memory: relaxed order will do.
     savings: AtomicU64,
     /// `None` until the first retry asks for it: full.
@@ -62,8 +70,7 @@ impl RetryBudget {
             percent: 20,
             per_second: 10,
             max_saved: 100,
-            savings: AtomicU64::new(0),
-            reserve: Mutex::new(None),
+            accounts: Arc::default(),
         }
     }
 
@@ -90,6 +97,14 @@ impl RetryBudget {
         self
     }
 
+    /// How many retries it would grant at once now.
+    pub fn left(&self) -> u64 {
+        let reserve = self.grown(*self.lock_reserve(), crate::time::now());
+        let reserve = u64::try_from(reserve.billionths / RESERVE_PER_RETRY).unwrap_or(u64::MAX);
+        let saved = self.accounts.savings.load(Relaxed) / SAVINGS_PER_RETRY;
+        saved.saturating_add(reserve)
+    }
+
     /// [`Budget::withdraw`] at a given time.
     pub(crate) fn withdraw_at(&self, now: Instant) -> bool {
         self.withdraw_savings() || self.withdraw_reserve(now)
@@ -97,7 +112,8 @@ impl RetryBudget {
 
     fn withdraw_savings(&self) -> bool {
         let spend = |savings: u64| savings.checked_sub(SAVINGS_PER_RETRY);
-        self.savings.fetch_update(Relaxed, Relaxed, spend).is_ok()
+        let savings = &self.accounts.savings;
+        savings.fetch_update(Relaxed, Relaxed, spend).is_ok()
     }
 
     fn withdraw_reserve(&self, now: Instant) -> bool {
@@ -134,7 +150,8 @@ impl RetryBudget {
 
     fn lock_reserve(&self) -> MutexGuard<'_, Option<Reserve>> {
         // The value is written in one assignment, so a panic elsewhere cannot leave it torn.
-        self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
+        let reserve = self.accounts.reserve.lock();
+        reserve.unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -147,7 +164,7 @@ impl Budget for RetryBudget {
             (savings < full).then_some(more.min(full))
         };
         // Refused when they are full already, which is no failure.
-        let _ = self.savings.fetch_update(Relaxed, Relaxed, save);
+        let _ = self.accounts.savings.fetch_update(Relaxed, Relaxed, save);
     }
 
     fn withdraw(&self) -> bool {
@@ -162,13 +179,12 @@ impl Default for RetryBudget {
 }
 
 impl fmt::Debug for RetryBudget {
-    /// `saved` is in whole retries.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RetryBudget")
             .field("percent", &self.percent)
             .field("per_second", &self.per_second)
             .field("max_saved", &self.max_saved)
-            .field("saved", &(self.savings.load(Relaxed) / SAVINGS_PER_RETRY))
+            .field("left", &self.left())
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{BoxError, Service};
+use tracing::{Instrument, instrument::Instrumented};
 
 use super::{
     attempts::{Attempts, Traits},
@@ -25,7 +26,7 @@ use crate::{
     drain::Drain,
     header::rate_limit_policy,
     mark::{Deadline, LimitKey, NoRetry, Priority, ResendCount},
-    observe::{self, Event},
+    observe::{Event, span},
     outcome::{Outcome, Stopped},
     ready,
     replay::{self, ReplayBody},
@@ -63,7 +64,7 @@ pin_project! {
         // Waiting for the inner service.
         Readying,
         // Sent.
-        Calling { #[pin] response: F },
+        Calling { #[pin] response: Instrumented<F> },
         // To be sent again later. What came back is read to its end meanwhile.
         Pausing { until: Pin<Box<Sleep>>, since: Instant, #[pin] drain: Option<Drain<R>> },
         Done,
@@ -139,8 +140,8 @@ where
                         return Poll::Pending;
                     }
                     let turn = ready!(waiting.poll_turn(cx));
-                    this.progress.outcome.waited += waiting.waited(time::now());
-                    this.progress.permit = Some(turn?);
+                    let waited = waiting.waited(time::now());
+                    this.progress.released(turn, waited, this.settings)?;
                     State::Readying
                 }
 
@@ -156,8 +157,11 @@ where
                 }
 
                 // Calling => Pausing | Holding | done
-                StateProj::Calling { response } => {
-                    let result = ready!(response.poll(cx)).map_err(Into::into);
+                StateProj::Calling { mut response } => {
+                    let result = ready!(response.as_mut().poll(cx)).map_err(Into::into);
+                    if let Ok(answer) = &result {
+                        span::answered(response.span(), answer);
+                    }
                     // The call is over: let go of what its future holds, a permit perhaps.
                     this.state.set(State::Done);
                     match result {
@@ -294,9 +298,12 @@ impl Progress {
         B: ReplayBody,
     {
         Ok(match self.enter(settings, request, cx)? {
-            None => State::Calling {
-                response: service.call(self.take(settings, request)),
-            },
+            None => {
+                let request = self.take(settings, request);
+                let span = span::rate_limit_retry(&request);
+                let response = span.in_scope(|| service.call(request)).instrument(span);
+                State::Calling { response }
+            }
             Some(waiting) => {
                 ready::release(service);
                 State::Holding {
@@ -323,28 +330,59 @@ impl Progress {
         let now = time::now();
         let key = self.key.get_or_insert_with(|| settings.key_of(request));
         let ask = ask(request, cx);
-        let waiting = match self.permit.take() {
-            Some(permit) if permit.is_good(now) => {
-                self.permit = Some(permit);
-                return Ok(None);
-            }
+        let entry = match self.permit.take() {
+            Some(permit) if permit.is_good(now) => Ok(Entry::Go(Some(permit))),
             // Its limit has closed since: back to where it was.
             Some(permit) => {
                 let place = permit.place();
                 drop(permit);
                 let comeback = Comeback::First(Some(place));
-                settings.pacer.enter_again(key, comeback, ask, now)?
+                let waiting = settings.pacer.enter_again(key, comeback, ask, now);
+                waiting.map(Entry::Wait)
             }
-            None => match settings.pacer.enter(key, self.place, ask, now)? {
-                Entry::Go(permit) => {
-                    self.permit = permit;
-                    return Ok(None);
-                }
-                Entry::Wait(waiting) => waiting,
-            },
+            None => settings.pacer.enter(key, self.place, ask, now),
         };
-        observe::emit(&Event::Held { key });
-        Ok(Some(waiting))
+        match entry {
+            Ok(Entry::Go(permit)) => {
+                self.permit = permit;
+                Ok(None)
+            }
+            Ok(Entry::Wait(waiting)) => {
+                settings.observers.tell(&Event::Held { key });
+                Ok(Some(waiting))
+            }
+            Err(error) => {
+                settings
+                    .observers
+                    .tell(&Event::TurnedAway { error: &error });
+                Err(error)
+            }
+        }
+    }
+
+    /// Its wait is over: it has a permit now, or will have none.
+    fn released(
+        &mut self,
+        turn: Result<Box<Permit>, RateLimited>,
+        waited: Duration,
+        settings: &Settings,
+    ) -> Result<(), RateLimited> {
+        self.outcome.waited += waited;
+        match turn {
+            Ok(permit) => {
+                if let Some(key) = &self.key {
+                    settings.observers.tell(&Event::Released { key, waited });
+                }
+                self.permit = Some(permit);
+                Ok(())
+            }
+            Err(error) => {
+                settings
+                    .observers
+                    .tell(&Event::TurnedAway { error: &error });
+                Err(error)
+            }
+        }
     }
 
     /// Takes the request to send it, and leaves a copy if it may have to be sent again.
@@ -473,17 +511,33 @@ impl Progress {
                 count_resends(copy, resends);
                 self.outcome.add(below);
                 self.outcome.resends += 1;
-                observe::emit(&Event::Retrying {
-                    resends: self.outcome.resends,
-                });
+                self.tell_retry(&next, settings);
                 next
             }
             (Ok(_), None) => Next::Return,
             (Err(reason), _) => {
-                observe::emit(&Event::Stopped { reason });
                 self.outcome.stopped = Some(reason);
+                if let Some(key) = &self.key {
+                    settings.observers.tell(&Event::NotRetried { key, reason });
+                }
                 Next::Return
             }
+        }
+    }
+
+    fn tell_retry(&self, next: &Next, settings: &Settings) {
+        let Some(key) = &self.key else { return };
+        let pause = match next {
+            Next::Pause(pause) => Some(*pause),
+            _ => None,
+        };
+        settings.observers.tell(&Event::Retrying {
+            key,
+            resends: self.outcome.resends,
+            pause,
+        });
+        if let Next::Hold(_) = next {
+            settings.observers.tell(&Event::Held { key });
         }
     }
 
@@ -513,7 +567,17 @@ impl Progress {
             // What was not processed tells nothing of a limit: its permit is dropped.
             Class::NotProcessed | Class::Misdirected => return,
         };
-        observe::emit(&Event::Refused { key, pause });
+        settings.observers.tell(&match pause {
+            Pause::Hint(hint) => Event::Refused {
+                key,
+                retry_after: Some(hint),
+            },
+            Pause::Guess(_) => Event::Refused {
+                key,
+                retry_after: None,
+            },
+            Pause::Outage(retry_after) => Event::Overloaded { key, retry_after },
+        });
         match permit {
             Some(permit) => permit.refused(pause, now),
             None => pacer.refused_unseen(key, pause, now),

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     backoff::Backoff,
     mark::{LimitKey, RequestHead, Tenant},
+    observe::{Observer, Observers},
     origin::Origin,
 };
 
@@ -35,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) idempotency_keys: Option<Arc<KeyMaker>>,
     pub(crate) key: Option<Arc<ChooseKey>>,
     pub(crate) pacer: Arc<Pacer>,
+    pub(crate) observers: Observers,
 }
 
 type ChooseKey = dyn Fn(&RequestHead<'_>) -> LimitKey + Send + Sync;
@@ -63,6 +65,7 @@ impl RateLimitRetryLayer {
             key: None,
             idempotency_keys: None,
             pacer: Arc::new(Pacer::new()),
+            observers: Observers::default(),
         };
         Self {
             settings: Arc::new(settings),
@@ -164,6 +167,12 @@ impl RateLimitRetryLayer {
     /// Taken as `Arc<Pacer>`, it can be looked at later, and shared by layers that call one server.
     pub fn pacer(mut self, pacer: impl Into<Arc<Pacer>>) -> Self {
         self.edit().pacer = pacer.into();
+        self
+    }
+
+    /// Tells this one what the layer does and decides. Can be repeated.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.edit().observers.add(observer);
         self
     }
 

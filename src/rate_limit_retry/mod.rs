@@ -103,7 +103,6 @@ mod pacer;
 mod service;
 mod transport;
 
-pub(crate) use self::pacer::Pause;
 pub use self::{
     error::{RateLimited, Reason},
     future::ResponseFuture,

@@ -11,7 +11,7 @@ use super::{
     contract::{AnyStore, poll_pause},
 };
 use crate::{
-    observe::{self, Event},
+    observe::{Event, Observer, Observers},
     time,
     token::{Attach, Cause, Grant, Secret, TokenError},
 };
@@ -23,10 +23,12 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Keeper(Arc<Inner>);
 
+#[derive(Clone)]
 struct Inner {
-    store: Box<dyn AnyStore>,
-    mint: Box<dyn Mint>,
-    memory: Mutex<Memory>,
+    store: Arc<dyn AnyStore>,
+    mint: Arc<dyn Mint>,
+    memory: Arc<Mutex<Memory>>,
+    observers: Observers,
 }
 
 /// How tokens are asked for.
@@ -65,10 +67,16 @@ struct Unsaved {
 impl Keeper {
     pub(crate) fn new(store: impl TokenStore, mint: impl Mint + 'static) -> Self {
         Self(Arc::new(Inner {
-            store: Box::new(store),
-            mint: Box::new(mint),
-            memory: Mutex::default(),
+            store: Arc::new(store),
+            mint: Arc::new(mint),
+            memory: Arc::default(),
+            observers: Observers::default(),
         }))
+    }
+
+    pub(crate) fn observer(mut self, observer: impl Observer) -> Self {
+        Arc::make_mut(&mut self.0).observers.add(observer);
+        self
     }
 
     /// A token: a sibling's, or a new one.
@@ -244,7 +252,7 @@ impl Inner {
             ),
             None => error.to_string(),
         };
-        observe::emit(&Event::LoginEnded { reason: &reason });
+        self.observers.tell(&Event::LoginEnded { reason: &reason });
         let mut over = session;
         (over.refresh_token, over.access_token, over.spending) = (None, None, None);
         over.ended = Some(reason.clone());
@@ -282,10 +290,10 @@ impl Inner {
                     }
                     // Somebody has another login there, or spent the same token: theirs stands.
                     Ok(_) => return,
-                    Err(error) => observe::emit(&Event::StoreFailed { error: &error }),
+                    Err(error) => self.observers.tell(&Event::StoreFailed { error: &error }),
                 },
                 Err(error) => {
-                    observe::emit(&Event::StoreFailed { error: &error });
+                    self.observers.tell(&Event::StoreFailed { error: &error });
                     tokio::time::sleep(poll_pause()).await;
                 }
             }

@@ -1,7 +1,10 @@
 use std::sync::Arc;
 
 use super::{Asking, Keeper, Mint, TokenStore};
-use crate::token::{Attach, Cause, Grant, Secret, TokenError, TokenSource};
+use crate::{
+    observe::Observer,
+    token::{Attach, Cause, Grant, Secret, TokenError, TokenSource},
+};
 
 /// Tokens of any source, shared by processes: one asks, the others use what it was given.
 ///
@@ -35,6 +38,14 @@ impl Shared {
     /// Tokens that are bound to a key are not shared: [`Login`](crate::oauth2::Login) does that too.
     pub fn new(source: impl TokenSource, store: impl TokenStore) -> Self {
         Self(Keeper::new(store, Afresh(source)))
+    }
+}
+
+impl Shared {
+    /// Tells this one when the store fails. Can be repeated.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.0 = self.0.observer(observer);
+        self
     }
 }
 

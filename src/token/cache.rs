@@ -4,6 +4,8 @@ use std::{
     time::Duration,
 };
 
+use tracing::Instrument;
+
 use super::{
     Cause, CredentialHeader, ExpiryPolicy, Grant, Refusal, Token, TokenError, TokenErrorKind,
     TokenSource,
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::{
     backoff::Backoff,
-    observe::{self, Event},
+    observe::{Event, Observer, Observers, span},
     time::{self, Clock, Moment},
 };
 
@@ -138,6 +140,10 @@ impl TokenCache {
     /// The header that carries the token.
     pub(crate) fn credential_header(&self) -> &CredentialHeader {
         &self.shared.settings.credential_header
+    }
+
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.shared.settings.observers
     }
 
     /// Whether the source can get a token that meets this refusal though a plain renewal would not.
@@ -266,25 +272,33 @@ impl TokenCache {
         let cache = self.clone();
         let (generation, not_before) = (state.generation, state.health.next_mint());
         let cleared = state.cleared;
-        let flight = Flight::launch(&self.shared.settings.spawner, async move {
-            observe::emit(&Event::Renewing {
+        let span = span::token_renewal(&cause, generation);
+        let renewal = async move {
+            let (observers, began) = (cache.observers(), cache.now());
+            observers.tell(&Event::Renewing {
                 cause: &cause,
                 generation,
+                left: cache.left(began),
             });
             if let Some(not_before) = not_before {
                 tokio::time::sleep_until(not_before).await;
             }
             let minted = cache.mint_in_time(&cause).await;
             let landing = cache.land(&cause, minted, cleared);
-            match &landing {
-                Ok(held) => observe::emit(&Event::Renewed {
+            let (cause, now) = (&cause, cache.now());
+            let took = now.monotonic - began.monotonic;
+            observers.tell(&match &landing {
+                Ok(held) => Event::Renewed {
+                    cause,
                     generation: held.token.generation(),
-                    left: held.token.left(cache.now()),
-                }),
-                Err(error) => observe::emit(&Event::RenewalFailed { error }),
-            }
+                    took,
+                    left: held.token.left(now),
+                },
+                Err(error) => Event::RenewalFailed { cause, error, took },
+            });
             landing
-        });
+        };
+        let flight = Flight::launch(&self.shared.settings.spawner, renewal.instrument(span));
         state.flight = Some(flight.clone());
         flight
     }
@@ -479,6 +493,7 @@ pub struct TokenCacheBuilder {
     expiry: ExpiryPolicy,
     credential_header: CredentialHeader,
     renewal_timeout: Duration,
+    observers: Observers,
     clock: Clock,
     spawner: Spawner,
 }
@@ -489,6 +504,7 @@ impl Default for TokenCacheBuilder {
             expiry: ExpiryPolicy::default(),
             credential_header: CredentialHeader::default(),
             renewal_timeout: RENEWAL_TIMEOUT,
+            observers: Observers::default(),
             clock: Clock::default(),
             spawner: Spawner::default(),
         }
@@ -512,6 +528,13 @@ impl TokenCacheBuilder {
     /// is what clients commonly give one request. Those who wait for it then get an error.
     pub fn renewal_timeout(mut self, timeout: Duration) -> Self {
         self.renewal_timeout = timeout;
+        self
+    }
+
+    /// Tells this one what happens to the tokens, and what the token layer does with them. Can be
+    /// repeated.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observers.add(observer);
         self
     }
 

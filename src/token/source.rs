@@ -59,6 +59,19 @@ pub enum Cause {
     Requested,
 }
 
+impl Cause {
+    /// For spans and metrics.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::FirstUse => "first_use",
+            Self::ExpiringSoon => "expiring_soon",
+            Self::Expired => "expired",
+            Self::Refused(_) => "refused",
+            Self::Requested => "requested",
+        }
+    }
+}
+
 /// What a server said when it refused a token.
 #[derive(Clone, Debug)]
 pub struct Refusal {

@@ -6,17 +6,18 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode, Uri, response};
+use http::{Request, Response, StatusCode, Uri, response, uri::Authority};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
+use tracing::{Instrument, instrument::Instrumented};
 
 use super::layer::Settings;
 use crate::{
     drain::Drain,
     mark::{Deadline, NoToken, ResendCount},
-    observe::{self, Event},
+    observe::{Event, Observers, span},
     origin::{MissingOrigin, Verdict},
     outcome::{Outcome, Stopped},
     ready,
@@ -59,7 +60,7 @@ pin_project! {
         // Sent as it came: its credential is not ours.
         Passing { #[pin] response: F },
         // Sent with a token of ours.
-        Calling { #[pin] response: F, sent: Sent },
+        Calling { #[pin] response: Instrumented<F>, sent: Sent },
         // Refused: the response is kept until it is known that there is a token to try instead.
         Renewing { token: Obtain, since: Instant, refused: Response<R> },
         // There is: the refused response makes room for the replay.
@@ -75,6 +76,8 @@ type Obtain = Pin<Box<dyn Future<Output = Result<Arc<Held>, TokenError>> + Send>
 struct Sent {
     generation: u64,
     attached: Option<Box<Attached>>,
+    /// Where it went, if anybody wants to know.
+    authority: Option<Authority>,
 }
 
 /// Whom to tell about the response to a request that had more than a header.
@@ -145,13 +148,7 @@ where
                             *this.request = replay::copy(&request);
                             attach(held, &mut request, tokens)
                         }) {
-                            Some(sent) => {
-                                let sent = sent?;
-                                State::Calling {
-                                    response: this.service.call(request),
-                                    sent,
-                                }
-                            }
+                            Some(sent) => State::calling(this.service, request, sent?),
                             None => {
                                 ready::release(this.service);
                                 let token = obtain(tokens, Need::Good, deadline(&request));
@@ -183,10 +180,7 @@ where
                     let sent = tokens
                         .with_ready(|held| attach(held, &mut request, tokens))
                         .unwrap_or_else(|| attach(token, &mut request, tokens))?;
-                    State::Calling {
-                        response: this.service.call(request),
-                        sent,
-                    }
+                    State::calling(this.service, request, sent)
                 }
 
                 // Passing => done
@@ -195,14 +189,15 @@ where
                 }
 
                 // Calling => Renewing | Draining | done
-                StateProj::Calling { response, sent } => {
-                    let response = ready!(response.poll(cx)).map_err(Into::into)?;
+                StateProj::Calling { mut response, sent } => {
+                    let answer = ready!(response.as_mut().poll(cx)).map_err(Into::into)?;
+                    span::answered(response.span(), &answer);
                     let generation = sent.generation;
-                    let attached = sent.attached.take();
+                    let (attached, authority) = (sent.attached.take(), sent.authority.take());
                     // The call is over: let go of what its future holds, a permit perhaps.
                     this.state.set(State::Done);
 
-                    let (parts, body) = response.into_parts();
+                    let (parts, body) = answer.into_parts();
                     let again = attached.filter(|attached| attached.asks_again(&parts));
                     let refusal = refusal(&parts, this.settings);
                     let response = Response::from_parts(parts, body);
@@ -217,7 +212,13 @@ where
                                 continue;
                             }
                             Err(reason) => {
-                                return Poll::Ready(Ok(this.progress.stop(reason, response)));
+                                let response = this.progress.stop(
+                                    reason,
+                                    response,
+                                    tokens,
+                                    authority.as_ref(),
+                                );
+                                return Poll::Ready(Ok(response));
                             }
                         }
                     }
@@ -228,7 +229,10 @@ where
                         return Poll::Ready(Ok(this.progress.finish(response)));
                     };
 
-                    observe::emit(&Event::TokenRefused { generation });
+                    tokens.observers().tell(&Event::TokenRefused {
+                        authority: authority.as_ref(),
+                        generation,
+                    });
                     let next = this.progress.after_refusal(
                         this.settings,
                         generation,
@@ -242,7 +246,10 @@ where
                             refused: response,
                         },
                         Err(reason) => {
-                            return Poll::Ready(Ok(this.progress.stop(reason, response)));
+                            let response =
+                                this.progress
+                                    .stop(reason, response, tokens, authority.as_ref());
+                            return Poll::Ready(Ok(response));
                         }
                     }
                 }
@@ -266,8 +273,11 @@ where
                         },
                         Err(error) => {
                             response.extensions_mut().insert(error);
+                            let copy = this.request.as_ref();
+                            let authority = copy.and_then(|request| request.uri().authority());
                             let reason = Stopped::RenewalFailed;
-                            return Poll::Ready(Ok(this.progress.stop(reason, response)));
+                            let response = this.progress.stop(reason, response, tokens, authority);
+                            return Poll::Ready(Ok(response));
                         }
                     }
                 }
@@ -275,10 +285,15 @@ where
                 // Draining => Readying
                 StateProj::Draining { drain, token, why } => {
                     ready!(drain.poll(cx));
-                    let token = Arc::clone(token);
-                    this.progress.replaying(*why, token.token.generation());
+                    let (token, why) = (Arc::clone(token), *why);
+                    this.progress.replaying(why);
                     if let Some(request) = this.request {
                         count_resend(request);
+                        tokens.observers().tell(&Event::TokenReplay {
+                            authority: request.uri().authority(),
+                            generation: token.token.generation(),
+                            attached_again: matches!(why, Replay::Attachment),
+                        });
                     }
                     State::Readying { token }
                 }
@@ -287,6 +302,18 @@ where
             };
             this.state.set(next);
         }
+    }
+}
+
+impl<F, R> State<F, R> {
+    /// Calls a service that is ready.
+    fn calling<S, B>(service: &mut S, request: Request<B>, sent: Sent) -> Self
+    where
+        S: Service<Request<B>, Future = F>,
+    {
+        let span = span::token_refresh(&request);
+        let response = span.in_scope(|| service.call(request)).instrument(span);
+        Self::Calling { response, sent }
     }
 }
 
@@ -310,14 +337,10 @@ impl Progress {
         Ok(())
     }
 
-    fn replaying(&mut self, why: Replay, generation: u64) {
+    fn replaying(&mut self, why: Replay) {
         self.outcome.resends += 1;
-        match why {
-            Replay::Token => {
-                self.outcome.token_replays += 1;
-                observe::emit(&Event::TokenReplay { generation });
-            }
-            Replay::Attachment => observe::emit(&Event::AttachedAgain { generation }),
+        if let Replay::Token = why {
+            self.outcome.token_replays += 1;
         }
     }
 
@@ -371,8 +394,16 @@ impl Progress {
         (age < settings.fresh_token_lag).then(|| FIRST_LAG.saturating_mul(1 << self.lags.min(31)))
     }
 
-    fn stop<R>(&mut self, reason: Stopped, response: Response<R>) -> Response<R> {
-        observe::emit(&Event::Stopped { reason });
+    fn stop<R>(
+        &mut self,
+        reason: Stopped,
+        response: Response<R>,
+        tokens: &TokenCache,
+        authority: Option<&Authority>,
+    ) -> Response<R> {
+        tokens
+            .observers()
+            .tell(&Event::TokenNotReplayed { authority, reason });
         self.outcome.stopped = Some(reason);
         self.finish(response)
     }
@@ -398,8 +429,11 @@ fn passage<B>(request: &Request<B>, settings: &Settings) -> Result<Passage, Miss
     match settings.origins.allows(request.uri()) {
         Verdict::Allowed => Ok(Passage::WithToken),
         Verdict::Elsewhere => {
-            let host = request.uri().host().unwrap_or_default();
-            observe::emit(&Event::TokenLeftOut { host });
+            let authority = request.uri().authority();
+            settings
+                .tokens
+                .observers()
+                .tell(&Event::TokenLeftOut { authority });
             Ok(Passage::AsItCame)
         }
         Verdict::Unknown => Err(MissingOrigin::new(request.uri())),
@@ -420,6 +454,7 @@ fn attach<B>(
     let mut sent = Sent {
         generation: token.generation(),
         attached: None,
+        authority: authority_of(request, tokens.observers()),
     };
     if let Some(attach) = token.attach() {
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -430,6 +465,15 @@ fn attach<B>(
         }));
     }
     Ok(sent)
+}
+
+/// Where a request goes. Only if somebody wants to know: on the common road nobody pays for it.
+fn authority_of<B>(request: &Request<B>, observers: &Observers) -> Option<Authority> {
+    if observers.is_empty() {
+        None
+    } else {
+        request.uri().authority().cloned()
+    }
 }
 
 impl Attached {

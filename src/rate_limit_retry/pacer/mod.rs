@@ -31,7 +31,7 @@ mod quota;
 mod told;
 mod waiting;
 
-pub(crate) use self::learned::Pause;
+pub(super) use self::learned::Pause;
 pub use self::quota::Quota;
 pub(super) use self::{
     gate::{Ask, Comeback, Entry},

@@ -10,6 +10,7 @@ use std::{
 
 use secrecy::zeroize::Zeroizing;
 use serde_json::Value;
+use tracing::warn;
 
 use super::{
     super::{
@@ -20,11 +21,7 @@ use super::{
     platform::{make_private, private, sync_directory},
     term::{Term, Verdict, judge},
 };
-use crate::{
-    observe::{self, Event},
-    time,
-    token::Secret,
-};
+use crate::{time, token::Secret};
 
 /// Where everything lies.
 ///
@@ -162,7 +159,8 @@ impl Files {
         let mut text = Zeroizing::new(Vec::with_capacity(length.min(LARGEST) + 1));
         (&file).take(LARGEST as u64 + 1).read_to_end(&mut text)?;
         if make_private(&file)? {
-            observe::emit(&Event::StoreMadePrivate { path: &self.token });
+            let path = self.token.display();
+            warn!(%path, "others could read the token file; it is private now");
         }
         Ok(Some(text))
     }

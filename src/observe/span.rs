@@ -1,0 +1,59 @@
+//! Spans: what took its time.
+//!
+//! All are `INTERNAL`, as OpenTelemetry calls them: the client span is the HTTP client's. No query, no
+//! path and no header gets in: each may hold a secret.
+
+use http::{Request, Response};
+use tracing::{Span, debug_span, field::Empty};
+
+use crate::{mark::ResendCount, token::Cause};
+
+/// One attempt of [`TokenRefresh`](crate::token_refresh::TokenRefresh).
+pub(crate) fn token_refresh<B>(request: &Request<B>) -> Span {
+    debug_span!(
+        "token_refresh",
+        otel.kind = "internal",
+        http.request.method = request.method().as_str(),
+        http.request.resend_count = resend_count(request),
+        http.response.status_code = Empty,
+        server.address = request.uri().host(),
+        server.port = request.uri().port_u16(),
+    )
+}
+
+/// One attempt of [`RateLimitRetry`](crate::rate_limit_retry::RateLimitRetry).
+pub(crate) fn rate_limit_retry<B>(request: &Request<B>) -> Span {
+    debug_span!(
+        "rate_limit_retry",
+        otel.kind = "internal",
+        http.request.method = request.method().as_str(),
+        http.request.resend_count = resend_count(request),
+        http.response.status_code = Empty,
+        server.address = request.uri().host(),
+        server.port = request.uri().port_u16(),
+    )
+}
+
+/// A renewal. It is nobody's child: it may outlive the request that it was started for, and others wait
+/// for it as well.
+pub(crate) fn token_renewal(cause: &Cause, generation: u64) -> Span {
+    let span = debug_span!(
+        parent: None,
+        "token_renewal",
+        otel.kind = "internal",
+        cause = cause.name(),
+        generation,
+    );
+    span.follows_from(Span::current());
+    span
+}
+
+/// Notes what came of an attempt.
+pub(crate) fn answered<R>(span: &Span, response: &Response<R>) {
+    span.record("http.response.status_code", response.status().as_u16());
+}
+
+/// `None` on the first attempt, as the convention has it.
+fn resend_count<B>(request: &Request<B>) -> Option<u32> {
+    request.extensions().get::<ResendCount>().map(|sent| sent.0)
+}
