@@ -4,12 +4,55 @@
 //! path and no header gets in: each may hold a secret.
 
 use http::{Request, Response};
-use tracing::{Span, debug_span, field::Empty};
+use tracing::{Level, Span, debug_span, field::Empty, level_enabled, span::Entered};
 
 use crate::{mark::ResendCount, token::Cause};
 
-/// One attempt of [`TokenRefresh`](crate::token_refresh::TokenRefresh).
-pub(crate) fn token_refresh<B>(request: &Request<B>) -> Span {
+/// The span of one attempt, if anybody traces: otherwise it costs a pointer and a comparison.
+pub(crate) struct Attempt(Option<Box<Span>>);
+
+impl Attempt {
+    /// One attempt of [`TokenRefresh`](crate::token_refresh::TokenRefresh).
+    pub(crate) fn token_refresh<B>(request: &Request<B>) -> Self {
+        Self::if_traced(|| token_refresh(request))
+    }
+
+    /// One attempt of [`RateLimitRetry`](crate::rate_limit_retry::RateLimitRetry).
+    pub(crate) fn rate_limit_retry<B>(request: &Request<B>) -> Self {
+        Self::if_traced(|| rate_limit_retry(request))
+    }
+
+    #[inline]
+    fn if_traced(span: impl FnOnce() -> Span) -> Self {
+        if level_enabled!(Level::DEBUG) {
+            Self::traced(span)
+        } else {
+            Self(None)
+        }
+    }
+
+    #[cold]
+    fn traced(span: impl FnOnce() -> Span) -> Self {
+        let span = span();
+        Self((!span.is_disabled()).then(|| Box::new(span)))
+    }
+
+    /// What is done until the guard is dropped belongs to it.
+    #[inline]
+    pub(crate) fn enter(&self) -> Option<Entered<'_>> {
+        self.0.as_ref().map(|span| span.enter())
+    }
+
+    /// Notes what came of it.
+    #[inline]
+    pub(crate) fn answered<R>(&self, response: &Response<R>) {
+        if let Some(span) = &self.0 {
+            span.record("http.response.status_code", response.status().as_u16());
+        }
+    }
+}
+
+fn token_refresh<B>(request: &Request<B>) -> Span {
     debug_span!(
         "token_refresh",
         otel.kind = "internal",
@@ -21,8 +64,7 @@ pub(crate) fn token_refresh<B>(request: &Request<B>) -> Span {
     )
 }
 
-/// One attempt of [`RateLimitRetry`](crate::rate_limit_retry::RateLimitRetry).
-pub(crate) fn rate_limit_retry<B>(request: &Request<B>) -> Span {
+fn rate_limit_retry<B>(request: &Request<B>) -> Span {
     debug_span!(
         "rate_limit_retry",
         otel.kind = "internal",
@@ -46,11 +88,6 @@ pub(crate) fn token_renewal(cause: &Cause, generation: u64) -> Span {
     );
     span.follows_from(Span::current());
     span
-}
-
-/// Notes what came of an attempt.
-pub(crate) fn answered<R>(span: &Span, response: &Response<R>) {
-    span.record("http.response.status_code", response.status().as_u16());
 }
 
 /// `None` on the first attempt, as the convention has it.

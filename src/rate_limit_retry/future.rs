@@ -13,7 +13,6 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{BoxError, Service};
-use tracing::{Instrument, instrument::Instrumented};
 
 use super::{
     attempts::{Attempts, Traits},
@@ -26,7 +25,7 @@ use crate::{
     drain::Drain,
     header::rate_limit_policy,
     mark::{Deadline, LimitKey, NoRetry, Priority, ResendCount},
-    observe::{Event, span},
+    observe::{Event, span::Attempt},
     outcome::{Outcome, Stopped},
     ready,
     replay::{self, ReplayBody},
@@ -64,7 +63,7 @@ pin_project! {
         // Waiting for the inner service.
         Readying,
         // Sent.
-        Calling { #[pin] response: Instrumented<F> },
+        Calling { #[pin] response: F, attempt: Attempt },
         // To be sent again later. What came back is read to its end meanwhile.
         Pausing { until: Pin<Box<Sleep>>, since: Instant, #[pin] drain: Option<Drain<R>> },
         Done,
@@ -157,10 +156,12 @@ where
                 }
 
                 // Calling => Pausing | Holding | done
-                StateProj::Calling { mut response } => {
-                    let result = ready!(response.as_mut().poll(cx)).map_err(Into::into);
+                StateProj::Calling { response, attempt } => {
+                    let entered = attempt.enter();
+                    let result = ready!(response.poll(cx)).map_err(Into::into);
+                    drop(entered);
                     if let Ok(answer) = &result {
-                        span::answered(response.span(), answer);
+                        attempt.answered(answer);
                     }
                     // The call is over: let go of what its future holds, a permit perhaps.
                     this.state.set(State::Done);
@@ -300,9 +301,11 @@ impl Progress {
         Ok(match self.enter(settings, request, cx)? {
             None => {
                 let request = self.take(settings, request);
-                let span = span::rate_limit_retry(&request);
-                let response = span.in_scope(|| service.call(request)).instrument(span);
-                State::Calling { response }
+                let attempt = Attempt::rate_limit_retry(&request);
+                let entered = attempt.enter();
+                let response = service.call(request);
+                drop(entered);
+                State::Calling { response, attempt }
             }
             Some(waiting) => {
                 ready::release(service);

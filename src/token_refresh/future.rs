@@ -11,13 +11,12 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 use tower::{BoxError, Service};
-use tracing::{Instrument, instrument::Instrumented};
 
 use super::layer::Settings;
 use crate::{
     drain::Drain,
     mark::{Deadline, NoToken, ResendCount},
-    observe::{Event, Observers, span},
+    observe::{Event, Observers, span::Attempt},
     origin::{MissingOrigin, Verdict},
     outcome::{Outcome, Stopped},
     ready,
@@ -60,7 +59,7 @@ pin_project! {
         // Sent as it came: its credential is not ours.
         Passing { #[pin] response: F },
         // Sent with a token of ours.
-        Calling { #[pin] response: Instrumented<F>, sent: Sent },
+        Calling { #[pin] response: F, sent: Sent },
         // Refused: the response is kept until it is known that there is a token to try instead.
         Renewing { token: Obtain, since: Instant, refused: Response<R> },
         // There is: the refused response makes room for the replay.
@@ -77,7 +76,8 @@ struct Sent {
     generation: u64,
     attached: Option<Box<Attached>>,
     /// Where it went, if anybody wants to know.
-    authority: Option<Authority>,
+    authority: Option<Box<Authority>>,
+    attempt: Attempt,
 }
 
 /// Whom to tell about the response to a request that had more than a header.
@@ -189,9 +189,11 @@ where
                 }
 
                 // Calling => Renewing | Draining | done
-                StateProj::Calling { mut response, sent } => {
-                    let answer = ready!(response.as_mut().poll(cx)).map_err(Into::into)?;
-                    span::answered(response.span(), &answer);
+                StateProj::Calling { response, sent } => {
+                    let entered = sent.attempt.enter();
+                    let answer = ready!(response.poll(cx)).map_err(Into::into)?;
+                    drop(entered);
+                    sent.attempt.answered(&answer);
                     let generation = sent.generation;
                     let (attached, authority) = (sent.attached.take(), sent.authority.take());
                     // The call is over: let go of what its future holds, a permit perhaps.
@@ -216,7 +218,7 @@ where
                                     reason,
                                     response,
                                     tokens,
-                                    authority.as_ref(),
+                                    authority.as_deref(),
                                 );
                                 return Poll::Ready(Ok(response));
                             }
@@ -230,7 +232,7 @@ where
                     };
 
                     tokens.observers().tell(&Event::TokenRefused {
-                        authority: authority.as_ref(),
+                        authority: authority.as_deref(),
                         generation,
                     });
                     let next = this.progress.after_refusal(
@@ -248,7 +250,7 @@ where
                         Err(reason) => {
                             let response =
                                 this.progress
-                                    .stop(reason, response, tokens, authority.as_ref());
+                                    .stop(reason, response, tokens, authority.as_deref());
                             return Poll::Ready(Ok(response));
                         }
                     }
@@ -307,12 +309,14 @@ where
 
 impl<F, R> State<F, R> {
     /// Calls a service that is ready.
+    #[inline]
     fn calling<S, B>(service: &mut S, request: Request<B>, sent: Sent) -> Self
     where
         S: Service<Request<B>, Future = F>,
     {
-        let span = span::token_refresh(&request);
-        let response = span.in_scope(|| service.call(request)).instrument(span);
+        let entered = sent.attempt.enter();
+        let response = service.call(request);
+        drop(entered);
         Self::Calling { response, sent }
     }
 }
@@ -455,6 +459,7 @@ fn attach<B>(
         generation: token.generation(),
         attached: None,
         authority: authority_of(request, tokens.observers()),
+        attempt: Attempt::token_refresh(request),
     };
     if let Some(attach) = token.attach() {
         let (method, uri) = (request.method().clone(), request.uri().clone());
@@ -468,11 +473,11 @@ fn attach<B>(
 }
 
 /// Where a request goes. Only if somebody wants to know: on the common road nobody pays for it.
-fn authority_of<B>(request: &Request<B>, observers: &Observers) -> Option<Authority> {
+fn authority_of<B>(request: &Request<B>, observers: &Observers) -> Option<Box<Authority>> {
     if observers.is_empty() {
         None
     } else {
-        request.uri().authority().cloned()
+        request.uri().authority().cloned().map(Box::new)
     }
 }
 

@@ -133,13 +133,27 @@ async fn as_a_tower_budget_it_reads_tokios_clock() {
     assert!(!budget.withdraw());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_is_left_is_what_would_be_granted() {
+    let budget = RetryBudget::new().per_second(3);
+    deposit(&budget, 25);
+    for _ in 0..3 {
+        let left = budget.left();
+        let clone = budget.clone();
+        assert_eq!((0..left).filter(|_| clone.withdraw()).count() as u64, left);
+        assert!(!clone.withdraw() && budget.left() == 0);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        assert_eq!(budget.left(), 6);
+    }
+}
+
 #[test]
-fn debug_shows_settings_and_savings() {
+fn debug_shows_settings_and_what_is_left() {
     let budget = RetryBudget::new();
     deposit(&budget, 12);
     assert_eq!(
         format!("{budget:?}"),
-        "RetryBudget { percent: 20, per_second: 10, max_saved: 100, saved: 2, .. }"
+        "RetryBudget { percent: 20, per_second: 10, max_saved: 100, left: 102, .. }"
     );
 }
 
