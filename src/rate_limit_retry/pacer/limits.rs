@@ -207,8 +207,8 @@ impl Limits {
     ) {
         self.shown = now;
         // Those before there was anything are counted as one, before the first.
-        let (number, sent) = ticket.map_or((0, 0), |ticket| (ticket.number, self.sent));
-        self.told.answered(number, sent, limits, policies, now);
+        let number = ticket.map_or(0, |ticket| ticket.number);
+        self.told.answered(number, self.sent, limits, policies, now);
     }
 
     /// When a request could be sent that has so many before it, as far as is known.
