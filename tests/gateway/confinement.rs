@@ -121,7 +121,8 @@ async fn a_host_that_is_not_the_gateway_is_refused_wherever_it_stands() {
     }
     let nobody = "GET /x HTTP/1.0\r\n\r\n";
     assert_eq!(status(&exchange(gateway.address, nobody).await), 421);
-    let connect = "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nConnection: close\r\n\r\n";
+    let connect =
+        "CONNECT localhost:443 HTTP/1.1\r\nHost: localhost:443\r\nConnection: close\r\n\r\n";
     assert_eq!(status(&exchange(gateway.address, connect).await), 400);
     let asterisk = get("*", "localhost").replace("GET", "OPTIONS");
     assert_eq!(status(&exchange(gateway.address, &asterisk).await), 400);

@@ -9,6 +9,9 @@
 //! stops it. Where tokens have to end, they live for three seconds of real time; counts are
 //! asserted, times are not.
 
+#[path = "../../examples/egress_gateway/gateway/mod.rs"]
+mod gateway;
+
 mod authlib;
 mod calls;
 mod clients;
