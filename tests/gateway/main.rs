@@ -3,11 +3,18 @@
 #[path = "../../examples/egress_gateway/gateway/mod.rs"]
 mod gateway;
 
+#[path = "../../examples/egress_gateway/account.rs"]
+mod account;
+#[path = "../../examples/egress_gateway/stop.rs"]
+mod stop;
+
 mod bodies;
 mod confinement;
 mod credentials;
 mod failures;
 mod headers;
+mod load;
+mod process;
 mod raw;
 mod replays;
 mod setup;

@@ -111,16 +111,23 @@ impl Setup {
 
 /// Whether these options can be, with any account.
 pub async fn open(secret: &str, options: &[&str]) -> Result<Gateway, String> {
-    let ours = ["egress_gateway", "--listen", "127.0.0.1:0"];
-    let cli = Cli::try_parse_from(ours.iter().chain(options)).map_err(|error| error.to_string())?;
+    let settings = settings(options)?;
     let account = |_: Option<&str>| {
         Ok(Account {
             client_id: CLIENT_ID.to_owned(),
             client_secret: secret.into(),
         })
     };
-    let gateway = Gateway::open(&cli.settings, account).await;
+    let gateway = Gateway::open(&settings, account).await;
     gateway.map_err(|error| error.to_string())
+}
+
+/// What the command line makes of these options.
+pub fn settings(options: &[&str]) -> Result<Settings, String> {
+    let ours = ["egress_gateway", "--listen", "127.0.0.1:0"];
+    let cli = Cli::try_parse_from(ours.iter().chain(options));
+    cli.map(|cli| cli.settings)
+        .map_err(|error| error.to_string())
 }
 
 /// One without a quota: tests that need a limit script it.
