@@ -15,6 +15,7 @@ use tower_outbound::test_util::{
 use super::{
     Cli,
     gateway::{Account, Gateway},
+    recorder,
 };
 
 type Program = hyper_util::client::legacy::Client<LoopbackConnector, Full<Bytes>>;
@@ -37,7 +38,7 @@ pub(crate) async fn run() -> Result<(), BoxError> {
             client_secret: CLIENT_SECRET.into(),
         })
     };
-    let gateway = Gateway::open(&settings, account).await?;
+    let gateway = Gateway::open(&settings, account, recorder()?).await?;
     let (address, _) = gateway.addresses()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(gateway.serve(async move { drop(stopped.await) }));

@@ -40,7 +40,7 @@
 //!
 //! Whoever can reach the gateway can use its credentials. So it listens on loopback, and refuses what pages
 //! in a browser send and what was sent to another host name. `--admin 127.0.0.1:8081` answers
-//! `/healthz`, apart from the upstreams' paths. WebSockets and other upgrades are not forwarded, and
+//! `/healthz` and `/metrics` (Prometheus), apart from the upstreams' paths. WebSockets and other upgrades are not forwarded, and
 //! redirects are the program's: one to another host leaves the gateway.
 
 mod account;
@@ -51,6 +51,7 @@ mod stop;
 use std::process::ExitCode;
 
 use clap::Parser;
+use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tower::BoxError;
 
 use self::gateway::{Gateway, Settings};
@@ -85,15 +86,21 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), BoxError> {
-    let gateway = Gateway::open(settings, account::from_env).await?;
+    let gateway = Gateway::open(settings, account::from_env, recorder()?).await?;
     let (address, admin) = gateway.addresses()?;
+    let stop = stop::asked()?;
     println!("listening on http://{address}");
     if let Some(admin) = admin {
-        println!("health on http://{admin}/healthz");
+        println!("health on http://{admin}/healthz, metrics on http://{admin}/metrics");
     }
     if !address.ip().is_loopback() {
         eprintln!("warning: whoever can reach {address} can use the credentials");
     }
-    gateway.serve(stop::asked()).await?;
+    gateway.serve(stop).await?;
     Ok(())
+}
+
+/// Counts from here on.
+fn recorder() -> Result<PrometheusHandle, BuildError> {
+    PrometheusBuilder::new().install_recorder()
 }

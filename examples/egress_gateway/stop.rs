@@ -1,24 +1,25 @@
 //! When to stop.
 
-use tokio::signal;
+use std::{future::Future, io};
 
-/// Ends with Ctrl-C, or with what a service manager sends.
-pub(crate) async fn asked() {
-    tokio::select! {
-        _ = signal::ctrl_c() => {}
-        () = terminated() => {}
-    }
-}
-
+/// Ends with Ctrl-C, or with what a service manager sends. Both are waited for from the call on, so that
+/// whoever is told afterwards that the gateway listens can stop it.
 #[cfg(unix)]
-async fn terminated() {
-    match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-        Ok(mut terminate) => drop(terminate.recv().await),
-        Err(_) => std::future::pending().await,
-    }
+pub(crate) fn asked() -> io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
+/// Ends with Ctrl-C.
 #[cfg(not(unix))]
-async fn terminated() {
-    std::future::pending().await
+pub(crate) fn asked() -> io::Result<impl Future<Output = ()>> {
+    Ok(async { drop(tokio::signal::ctrl_c().await) })
 }

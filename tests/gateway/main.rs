@@ -8,6 +8,7 @@ mod account;
 #[path = "../../examples/egress_gateway/stop.rs"]
 mod stop;
 
+mod admin;
 mod bodies;
 mod confinement;
 mod credentials;

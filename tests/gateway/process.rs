@@ -12,7 +12,12 @@ use std::{
 
 use tokio::task::JoinHandle;
 
-use super::{account, gateway::Gateway, setup::settings, stop};
+use super::{
+    account,
+    gateway::Gateway,
+    setup::{metrics, settings},
+    stop,
+};
 
 /// Killed when this is dropped, if it has not ended.
 pub struct GatewayProcess {
@@ -112,9 +117,12 @@ async fn a_gateway() {
         .map(|name| env::var(name).expect("it is run by other tests"));
     let options = ["--upstream", &upstream, "--token-url", &token_url];
     let settings = settings(&options).unwrap();
-    let gateway = Gateway::open(&settings, account::from_env).await.unwrap();
+    let gateway = Gateway::open(&settings, account::from_env, metrics())
+        .await
+        .unwrap();
     let (address, _) = gateway.addresses().unwrap();
+    let stop = stop::asked().unwrap();
     // The test harness keeps to stdout.
     writeln!(std::io::stderr(), "{address}").unwrap();
-    gateway.serve(stop::asked()).await.unwrap();
+    gateway.serve(stop).await.unwrap();
 }

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::{net::SocketAddr, sync::OnceLock};
 
 use bytes::Bytes;
 use clap::Parser;
@@ -6,6 +6,7 @@ use http::{Request, Response, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_outbound::test_util::{
     CLIENT_ID, CLIENT_SECRET, Listener, LoggedRequest, LoopbackCloud, LoopbackConnector,
@@ -118,7 +119,7 @@ pub async fn open(secret: &str, options: &[&str]) -> Result<Gateway, String> {
             client_secret: secret.into(),
         })
     };
-    let gateway = Gateway::open(&settings, account).await;
+    let gateway = Gateway::open(&settings, account, metrics()).await;
     gateway.map_err(|error| error.to_string())
 }
 
@@ -128,6 +129,13 @@ pub fn settings(options: &[&str]) -> Result<Settings, String> {
     let cli = Cli::try_parse_from(ours.iter().chain(options));
     cli.map(|cli| cli.settings)
         .map_err(|error| error.to_string())
+}
+
+/// What all gateways of this program count, together.
+pub fn metrics() -> PrometheusHandle {
+    static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
+    let install = || PrometheusBuilder::new().install_recorder().unwrap();
+    METRICS.get_or_init(install).clone()
 }
 
 /// One without a quota: tests that need a limit script it.

@@ -1,4 +1,4 @@
-//! The end of a gateway, and what is beside the upstreams' paths.
+//! The end of a gateway.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
@@ -6,7 +6,7 @@ use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tokio::net::TcpStream;
 use tower_outbound::test_util::Listener;
 
-use super::setup::Setup;
+use super::{process::GatewayProcess, setup::Setup};
 
 #[tokio::test]
 async fn a_gateway_that_is_stopped_finishes_what_is_under_way_and_takes_nothing_more() {
@@ -37,14 +37,8 @@ async fn a_gateway_that_is_stopped_finishes_what_is_under_way_and_takes_nothing_
     assert_eq!(cloud.api_calls(), 1);
 }
 
-#[tokio::test]
-async fn health_is_on_a_listener_of_its_own_and_the_path_stays_the_upstreams() {
-    let gateway = Setup::new(&["--admin", "127.0.0.1:0"]).await;
-    let http: Client<_, Full<Bytes>> = Client::builder(TokioExecutor::new()).build_http();
-    let uri = format!("http://{}/healthz", gateway.admin.unwrap());
-    let response = http.get(uri.parse().unwrap()).await.unwrap();
-    assert_eq!(response.status(), 200);
-    assert_eq!(gateway.cloud.api_calls(), 0);
-    assert_eq!(gateway.get("/healthz").await.status(), 404);
-    assert_eq!(gateway.cloud.api_calls_to("GET /healthz"), 1);
+#[test]
+fn a_service_manager_ends_a_gateway_that_has_its_account_from_the_environment() {
+    let gateway = GatewayProcess::start("http://127.0.0.1:9", "http://127.0.0.1:9/token");
+    assert!(gateway.terminate().success());
 }

@@ -24,7 +24,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     pub(crate) listen: SocketAddr,
 
-    /// Where /healthz is: nowhere, if this is not given
+    /// Where /healthz and /metrics are: nowhere, if this is not given
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) admin: Option<SocketAddr>,
 

@@ -9,7 +9,9 @@ use axum::{
 };
 use tower_outbound::{mark::Deadline, token::TokenError};
 
-use super::{failure::Failure, guard::Guard, headers, marks, route::route, upstream::Upstream};
+use super::{
+    admin, failure::Failure, guard::Guard, headers, marks, route::route, upstream::Upstream,
+};
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -18,20 +20,30 @@ pub(crate) struct Shared {
 }
 
 pub(crate) async fn forward(State(shared): State<Arc<Shared>>, request: Request) -> Response {
-    match try_forward(&shared, request).await {
-        Ok(response) => response,
-        Err(failure) => failure.into_response(),
+    let method = request.method().clone();
+    let (upstream, answer) = match shared.admit(request) {
+        Ok((upstream, request)) => (Some(upstream.label()), call(upstream, request).await),
+        Err(failure) => (None, Err(failure)),
+    };
+    let response = answer.unwrap_or_else(Failure::into_response);
+    admin::count(upstream, &method, response.status());
+    response
+}
+
+impl Shared {
+    /// The upstream that a request is for, and the request as it is sent there.
+    fn admit(&self, mut request: Request) -> Result<(&Upstream, Request), Failure> {
+        self.guard.check(&request)?;
+        marks::read(&mut request)?;
+        let (upstream, target) = route(&self.upstreams, request.uri())?;
+        let uri = upstream.uri(target);
+        *request.uri_mut() = uri.map_err(|error| Failure::bad_request(error.to_string()))?;
+        headers::prepare_request(request.headers_mut());
+        Ok((upstream, request))
     }
 }
 
-async fn try_forward(shared: &Shared, mut request: Request) -> Result<Response, Failure> {
-    shared.guard.check(&request)?;
-    marks::read(&mut request)?;
-    let (upstream, target) = route(&shared.upstreams, request.uri())?;
-    let uri = upstream.uri(target);
-    *request.uri_mut() = uri.map_err(|error| Failure::bad_request(error.to_string()))?;
-    headers::prepare_request(request.headers_mut());
-
+async fn call(upstream: &Upstream, request: Request) -> Result<Response, Failure> {
     let deadline = request.extensions().get().copied();
     let call = upstream.call(request);
     let response = match deadline.map(Deadline::instant) {

@@ -1,5 +1,6 @@
 //! The gateway itself: it listens, and forwards until it is told to stop.
 
+mod admin;
 mod args;
 mod failure;
 mod forward;
@@ -11,7 +12,8 @@ mod upstream;
 
 use std::{collections::HashSet, future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::{Router, handler::Handler, routing};
+use axum::handler::Handler;
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{net::TcpListener, sync::watch};
 use tower::BoxError;
 
@@ -26,6 +28,7 @@ pub(crate) struct Gateway {
     listener: TcpListener,
     admin: Option<TcpListener>,
     shared: Arc<Shared>,
+    metrics: PrometheusHandle,
 }
 
 impl Gateway {
@@ -34,6 +37,7 @@ impl Gateway {
     pub(crate) async fn open(
         settings: &Settings,
         account: impl Fn(Option<&str>) -> Result<Account, BoxError>,
+        metrics: PrometheusHandle,
     ) -> Result<Self, BoxError> {
         let mut upstreams = Vec::new();
         let mut names = HashSet::new();
@@ -62,10 +66,11 @@ impl Gateway {
                 guard: Guard::new(settings.allowed_hosts.clone()),
                 upstreams,
             }),
+            metrics,
         })
     }
 
-    /// Where it listens, and where `/healthz` is.
+    /// Where it listens, and where `/healthz` and `/metrics` are.
     pub(crate) fn addresses(&self) -> io::Result<(SocketAddr, Option<SocketAddr>)> {
         let admin = self.admin.as_ref().map(TcpListener::local_addr);
         Ok((self.listener.local_addr()?, admin.transpose()?))
@@ -81,15 +86,24 @@ impl Gateway {
         let forward = forward.with_state(Arc::clone(&self.shared));
         let forwarding = axum::serve(self.listener, forward.into_make_service())
             .with_graceful_shutdown(is_stopped());
+        let metrics = self.metrics.clone();
         let admin = async {
             match self.admin {
                 Some(listener) => {
-                    let app = Router::new().route("/healthz", routing::get(|| async { "ok\n" }));
-                    axum::serve(listener, app)
-                        .with_graceful_shutdown(is_stopped())
-                        .await
+                    axum::serve(
+                        listener,
+                        admin::routes(Arc::clone(&self.shared), self.metrics),
+                    )
+                    .with_graceful_shutdown(is_stopped())
+                    .await
                 }
                 None => Ok(()),
+            }
+        };
+        let upkeep = async {
+            loop {
+                tokio::time::sleep(UPKEEP).await;
+                metrics.run_upkeep();
             }
         };
         let grace = async {
@@ -101,6 +115,7 @@ impl Gateway {
         let served = tokio::select! {
             served = served => served,
             () = grace => Ok(()),
+            () = upkeep => Ok(()),
         };
         // A renewal that is cut in half may have used up what it was made with.
         for upstream in &self.shared.upstreams {
@@ -112,3 +127,6 @@ impl Gateway {
 
 /// Kubernetes kills after 30 s.
 const GRACE: Duration = Duration::from_secs(25);
+
+/// What histograms have gathered is kept until it is added up: the exporter's own rhythm.
+const UPKEEP: Duration = Duration::from_secs(5);

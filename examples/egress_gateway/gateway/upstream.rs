@@ -1,6 +1,6 @@
 //! One upstream: where it is, and the stack through which it is called.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use http::{Request, Response, Uri, uri::PathAndQuery};
 use hyper::body::Incoming;
@@ -16,8 +16,9 @@ use tower::{
 use tower_outbound::{
     buffer_body::{AboveLimit, BufferBody, BufferBodyLayer, BufferedBody},
     oauth2::{ClientAuth, ClientCredentials, TokenEndpoint},
+    observe::Metrics,
     origin::{Origin, Origins},
-    rate_limit_retry::{RateLimitRetry, RateLimitRetryLayer},
+    rate_limit_retry::{Pacer, RateLimitRetry, RateLimitRetryLayer, budget::RetryBudget},
     token::{Secret, TokenCache},
     token_refresh::{TokenRefresh, TokenRefreshLayer},
 };
@@ -35,6 +36,9 @@ pub(crate) struct Upstream {
     origin: Uri,
     stack: Stack,
     pub(crate) tokens: TokenCache,
+    metrics: Metrics,
+    pacer: Arc<Pacer>,
+    budget: RetryBudget,
 }
 
 type Stack = BufferBody<RateLimitRetry<TokenRefresh<Timeout<HttpClient>>>>;
@@ -54,17 +58,25 @@ impl Upstream {
         let login = TokenEndpoint::new(token_url, account.client_id, auth, http.clone())?;
         let scope = value_of(&settings.scopes, name);
         let grant = login.grant(ClientCredentials);
-        let tokens = TokenCache::new(grant.scope(scope.map_or("", String::as_str)));
+        let metrics = Metrics::new(name.unwrap_or(NAMELESS));
+        let tokens = TokenCache::builder()
+            .observer(metrics.clone())
+            .build(grant.scope(scope.map_or("", String::as_str)));
 
         // The token goes to this origin and no other, whatever becomes of a request on the way.
         let origins = Origins::only([origin.to_string()])?;
+        let (pacer, budget) = (Arc::new(Pacer::new()), RetryBudget::new());
+        let rate_limit_retry = RateLimitRetryLayer::new()
+            .pacer(Arc::clone(&pacer))
+            .budget(budget.clone())
+            .observer(metrics.clone());
         let stack = ServiceBuilder::new()
             .layer(
                 BufferBodyLayer::new()
                     .limit(settings.replay_limit)
                     .above_limit(AboveLimit::PassOnce),
             )
-            .layer(RateLimitRetryLayer::new())
+            .layer(rate_limit_retry)
             .layer(TokenRefreshLayer::new(tokens.clone(), origins))
             .layer(TimeoutLayer::new(settings.timeout))
             .service(http);
@@ -73,6 +85,9 @@ impl Upstream {
             origin: origin.to_string().parse()?,
             stack,
             tokens,
+            metrics,
+            pacer,
+            budget,
         })
     }
 
@@ -81,6 +96,17 @@ impl Upstream {
         let mut parts = self.origin.clone().into_parts();
         parts.path_and_query = Some(target);
         Ok(Uri::from_parts(parts)?)
+    }
+
+    /// Its name in metrics.
+    pub(crate) fn label(&self) -> &str {
+        self.name.as_deref().unwrap_or(NAMELESS)
+    }
+
+    /// Sets the gauges to what they are now.
+    pub(crate) fn sample(&self) {
+        self.metrics.sample_pacer(&self.pacer);
+        self.metrics.sample_budget(&self.budget);
     }
 
     pub(crate) async fn call(
@@ -108,3 +134,5 @@ fn http_client() -> HttpClient {
 
 /// Long enough for two lost SYNs, which are sent again after 1 s and 3 s.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+const NAMELESS: &str = "default";

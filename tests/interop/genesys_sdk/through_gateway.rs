@@ -1,6 +1,7 @@
 use std::{collections::HashSet, time::Duration};
 
 use clap::Parser;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::sync::oneshot;
 use tower_outbound::test_util::{
     CLIENT_ID, CLIENT_SECRET, Listener, LoopbackCloud, Quota, Reply, Scope,
@@ -47,7 +48,8 @@ async fn the_official_sdk_needs_no_credentials_behind_the_egress_gateway() {
             client_secret: CLIENT_SECRET.into(),
         })
     };
-    let gateway = Gateway::open(&settings, account).await.unwrap();
+    let metrics = PrometheusBuilder::new().build_recorder().handle();
+    let gateway = Gateway::open(&settings, account, metrics).await.unwrap();
     let port = gateway.addresses().unwrap().0.port().to_string();
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(gateway.serve(async { drop(stopped.await) }));
