@@ -38,7 +38,7 @@ pub(crate) async fn run() -> Result<(), BoxError> {
             client_secret: CLIENT_SECRET.into(),
         })
     };
-    let gateway = Gateway::open(&settings, account, recorder()?).await?;
+    let gateway = Gateway::open(&settings, account, recorder::install()?).await?;
     let (address, _) = gateway.addresses()?;
     let (stop, stopped) = oneshot::channel::<()>();
     let serving = tokio::spawn(gateway.serve(async move { drop(stopped.await) }));

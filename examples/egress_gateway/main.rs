@@ -46,12 +46,12 @@
 mod account;
 mod demo;
 mod gateway;
+mod recorder;
 mod stop;
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use metrics_exporter_prometheus::{BuildError, PrometheusBuilder, PrometheusHandle};
 use tower::BoxError;
 
 use self::gateway::{Gateway, Settings};
@@ -86,7 +86,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(settings: &Settings) -> Result<(), BoxError> {
-    let gateway = Gateway::open(settings, account::from_env, recorder()?).await?;
+    let gateway = Gateway::open(settings, account::from_env, recorder::install()?).await?;
     let (address, admin) = gateway.addresses()?;
     let stop = stop::asked()?;
     println!("listening on http://{address}");
@@ -98,9 +98,4 @@ async fn run(settings: &Settings) -> Result<(), BoxError> {
     }
     gateway.serve(stop).await?;
     Ok(())
-}
-
-/// Counts from here on.
-fn recorder() -> Result<PrometheusHandle, BuildError> {
-    PrometheusBuilder::new().install_recorder()
 }

@@ -68,6 +68,8 @@ async fn metrics_tell_what_was_answered_and_what_it_took_and_no_secret() {
         "the first, and after a refusal"
     );
     assert_eq!(counted("tower_outbound_token_replays_total"), 1);
+    let times = "tower_outbound_renewal_seconds_bucket";
+    assert!(counted(times) > 0, "times are histograms");
     assert_eq!(
         counted("tower_outbound_retry_budget_left"),
         1,

@@ -5,6 +5,8 @@ mod gateway;
 
 #[path = "../../examples/egress_gateway/account.rs"]
 mod account;
+#[path = "../../examples/egress_gateway/recorder.rs"]
+mod recorder;
 #[path = "../../examples/egress_gateway/stop.rs"]
 mod stop;
 

@@ -6,13 +6,16 @@ use http::{Request, Response, request};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper_util::client::legacy::Client;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusHandle;
 use tokio::{sync::oneshot, task::JoinHandle};
 use tower_outbound::test_util::{
     CLIENT_ID, CLIENT_SECRET, Listener, LoggedRequest, LoopbackCloud, LoopbackConnector,
 };
 
-use super::gateway::{Account, Gateway, Settings};
+use super::{
+    gateway::{Account, Gateway, Settings},
+    recorder,
+};
 
 /// A gateway in front of a cloud, or of another upstream with the cloud's tokens.
 pub struct Setup {
@@ -134,8 +137,7 @@ pub fn settings(options: &[&str]) -> Result<Settings, String> {
 /// What all gateways of this program count, together.
 pub fn metrics() -> PrometheusHandle {
     static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
-    let install = || PrometheusBuilder::new().install_recorder().unwrap();
-    METRICS.get_or_init(install).clone()
+    METRICS.get_or_init(|| recorder::install().unwrap()).clone()
 }
 
 /// One without a quota: tests that need a limit script it.

@@ -31,7 +31,7 @@ pub struct Manners {
     pub limited: u8,
 }
 
-/// Why it answers 401, which it does to one request in a hundred.
+/// Why it answers 401, which it does to one request in a hundred at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusals {
     /// Tokens die, of an age of two seconds or more; whoever still has one is refused.
