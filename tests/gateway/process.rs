@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::{
     account,
     gateway::Gateway,
+    raw::soon,
     setup::{metrics, settings},
     stop,
 };
@@ -74,12 +75,24 @@ impl GatewayProcess {
         Memory { readings, watch }
     }
 
-    /// Asks it to end, as a service manager does, and waits until it has.
-    pub fn terminate(mut self) -> ExitStatus {
+    /// Asks it to end, as a service manager does.
+    pub fn terminate(&self) {
         let pid = self.child.id().to_string();
         let sent = Command::new("kill").args(["-TERM", &pid]).status().unwrap();
         assert!(sent.success());
-        self.child.wait().unwrap()
+    }
+
+    /// Waits until it has ended.
+    pub async fn ended(mut self) -> ExitStatus {
+        soon(async {
+            loop {
+                if let Some(status) = self.child.try_wait().unwrap() {
+                    return status;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
     }
 }
 

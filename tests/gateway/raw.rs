@@ -1,18 +1,24 @@
 //! HTTP byte for byte, where a client or a server of a library would tidy up.
 
-use std::net::SocketAddr;
+use std::{future::Future, net::SocketAddr, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
 
+/// What never comes shall fail a test, and not hang it. Nothing here takes a fraction of that.
+pub async fn soon<T>(waiting: impl Future<Output = T>) -> T {
+    let waited = tokio::time::timeout(Duration::from_secs(30), waiting).await;
+    waited.expect("it comes")
+}
+
 /// Sends this, and returns all that comes back until the connection is closed.
 pub async fn exchange(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
-    stream.read_to_string(&mut answer).await.unwrap();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
     answer
 }
 
@@ -67,7 +73,7 @@ impl RawUpstream {
     }
 
     pub async fn accept(&self) -> Connection {
-        let (mut stream, _) = self.listener.accept().await.unwrap();
+        let (mut stream, _) = soon(self.listener.accept()).await.unwrap();
         let mut read = Vec::new();
         loop {
             if let Some(end) = read.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -76,7 +82,7 @@ impl RawUpstream {
                 return Connection { stream, head, body };
             }
             assert!(
-                stream.read_buf(&mut read).await.unwrap() > 0,
+                soon(stream.read_buf(&mut read)).await.unwrap() > 0,
                 "a whole head"
             );
         }
@@ -98,7 +104,7 @@ impl Connection {
     /// Reads on until the body has so many bytes.
     pub async fn read_body(&mut self, length: usize) {
         while self.body.len() < length {
-            let read = self.stream.read_buf(&mut self.body).await.unwrap();
+            let read = soon(self.stream.read_buf(&mut self.body)).await.unwrap();
             assert!(read > 0, "the body ended after {} bytes", self.body.len());
         }
     }
@@ -107,6 +113,6 @@ impl Connection {
     pub async fn closed(&mut self) {
         let mut rest = Vec::new();
         // A reset is as good as an end.
-        let _ = self.stream.read_to_end(&mut rest).await;
+        let _ = soon(self.stream.read_to_end(&mut rest)).await;
     }
 }

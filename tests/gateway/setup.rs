@@ -14,6 +14,7 @@ use tower_outbound::test_util::{
 
 use super::{
     gateway::{Account, Gateway, Settings},
+    raw::soon,
     recorder,
 };
 
@@ -75,8 +76,7 @@ impl Setup {
         body: impl Into<Bytes>,
     ) -> Response<Incoming> {
         let request = request.body(Full::new(body.into())).unwrap();
-        self.http
-            .request(request)
+        soon(self.http.request(request))
             .await
             .expect("the gateway answers")
     }
@@ -87,7 +87,10 @@ impl Setup {
         body: impl Into<Bytes>,
     ) -> Response<Bytes> {
         let (head, body) = self.begin(request, body).await.into_parts();
-        let body = body.collect().await.expect("all of the answer").to_bytes();
+        let body = soon(body.collect())
+            .await
+            .expect("all of the answer")
+            .to_bytes();
         Response::from_parts(head, body)
     }
 

@@ -60,7 +60,8 @@ async fn run(refusals: Refusals, limited: u8) -> Report {
     let calls = program::run(gateway.address(), CONNECTIONS, duration).await;
     let report = Report::new(calls, chaos.saw(), memory.readings(), duration);
     println!("{manners:?}\n{report}");
-    assert!(gateway.terminate().success());
+    gateway.terminate();
+    assert!(gateway.ended().await.success());
     report
 }
 
