@@ -48,18 +48,22 @@
 //! | 7 | decompression | 6 reads text, not gzip |
 //! | 8 | timeouts, permits | for what is on the wire, and only while it is |
 //!
-//! `Buffer` can go anywhere: what an error is, is found through it. `LoadShed` goes below, where its
-//! refusal is known as "not sent" and tried again, or above, where it is the caller's.
+//! `Buffer` goes on top: what an error is, is found through it. `LoadShed` goes next to 8, where its
+//! refusal is known as "not sent" and tried again, or on top, where it is the caller's
+//! (`tower::load_shed::error::Overloaded`).
 //!
 //! # Wrong orders
 //!
-//! Each is tried in `tests/order.rs`.
+//! Each is tried in `tests/order/`.
 //!
 //! | wrong | what happens | instead |
 //! |---|---|---|
-//! | a timeout above 4 | it cuts waits that the server asked for: the call fails, and the next one is refused again | mark the request with a [`Deadline`](crate::mark::Deadline): a wait that cannot end in time is not begun, and the refusal comes back at once |
+//! | a timeout above 4 | it cuts waits that the server asked for: the call fails (`tower::timeout::error::Elapsed`), and the next one is refused again | mark the request with a [`Deadline`](crate::mark::Deadline): a wait that cannot end in time is not begun, and the refusal comes back at once |
 //! | 5 above 4 | after a long wait a request goes out with the token of before: one more 401 and one more replay | 4 above 5 |
 //! | redirects below 5 | a token in a header of its own (`x-api-key`) goes to wherever the server points; layers that follow redirects know only `Authorization` | 2 above 5 |
 //! | permits above 4 | whoever waits for one server's limit keeps others, for other servers, from being sent | 8 below 4 |
+//! | `Buffer` below 5 | what queues in it has its token already, which may be over when its turn comes: one more 401 and one more replay each | `Buffer` on top, 8 as it is: permits are waited for before the token is attached |
+//! | traces and request ids below 4 | each attempt has a span and an id of its own: nobody sees that they are one call | 1 on top |
+//! | decompression above 6 | predicates look for error codes in gzip: a 401 about the address leads to a renewal | 7 below 6 |
 //! | 6 above 4 and 5 | they do not see error codes: a 401 about the address leads to a renewal | 6 below 5 |
 //! | two of 4 | the inner one hands back what it has given up on, and the outer one knows: it does not begin anew | one |
