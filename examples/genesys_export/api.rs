@@ -1,11 +1,12 @@
 //! The stack, and what is called through it.
 
-use std::sync::Arc;
+use std::{num::NonZeroU32, sync::Arc};
 
 use bytes::Bytes;
 use futures_util::Stream;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -13,17 +14,18 @@ use hyper_util::{
 };
 use serde_json::{Value, json};
 use thiserror::Error;
-use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_outbound::{
-    buffer_body::{BufferErrorBody, BufferErrorBodyLayer, ErrorBody},
+    buffer_body::{BufferErrorBodyLayer, ErrorBody, ReadAhead},
     mark::ReplaySafe,
     outcome::Outcome,
-    pages::{BodyPaging, Page, PageError, Pages},
+    pages::{BodyPaging, Job, Page, PageError, Pages, Paging, Position},
     preset::GenesysCloud,
-    rate_limit_retry::{Pacer, RateLimitRetry},
+    rate_limit_retry::Pacer,
     token::{TokenCache, TokenError},
-    token_refresh::TokenRefresh,
 };
+
+use crate::{job::InPagesOf, tally::Tally, timeline::Timeline};
 
 /// hyper-util's client, over TLS or (on loopback) without.
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -39,62 +41,122 @@ pub(crate) fn http_client() -> HttpClient {
 
 /// The API of Genesys Cloud, as far as this program uses it.
 pub(crate) struct Api {
-    stack: RateLimitRetry<TokenRefresh<BufferErrorBody<HttpClient>>>,
+    stack: Stack,
     url: String,
+    page_size: Option<NonZeroU32>,
     /// What holds the calls back; kept to be looked at.
     pub(crate) pacer: Arc<Pacer>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) timeline: Arc<Timeline>,
 }
+
+type Stack = BoxCloneSyncService<Request<Full<Bytes>>, Response<ReadAhead<Incoming>>, BoxError>;
 
 impl Api {
     pub(crate) fn new(cloud: &GenesysCloud, tokens: TokenCache, http: HttpClient) -> Self {
         // A bulk job: what is under way when the quota ends is refused, so it begins with few.
         let pacer = Arc::new(Pacer::new().gentle_start(8));
+        let (tally, timeline) = (Arc::<Tally>::default(), Arc::new(Timeline::new()));
+        let (calls, attempts) = (Arc::clone(&tally), Arc::clone(&timeline));
         let stack = ServiceBuilder::new()
-            // Outermost: what is sent again after a wait gets the token of that time.
+            .map_response(move |response: Response<_>| {
+                calls.count(&Outcome::of(&response));
+                response
+            })
+            // Above the token layer: what is sent again after a wait gets the token of that time.
             .layer(cloud.rate_limit_retry().pacer(Arc::clone(&pacer)))
+            .map_response(move |response: Response<_>| {
+                attempts.count(response.status());
+                response
+            })
             .layer(cloud.token_refresh(tokens))
             // Lets the layers above tell one 401 or 504 from another, and us say what was wrong.
             .layer(BufferErrorBodyLayer::new())
             .service(http);
-        let url = cloud.api_url().to_owned();
-        Self { stack, url, pacer }
+        Self {
+            stack: Stack::new(stack),
+            url: cloud.api_url().to_owned(),
+            page_size: None,
+            pacer,
+            tally,
+            timeline,
+        }
     }
 
-    /// The pages of the conversations of an interval; the last one is empty.
-    pub(crate) fn pages(
+    /// How many conversations are on a page, if it is not to be what is usual.
+    pub(crate) fn page_size(self, page_size: Option<NonZeroU32>) -> Self {
+        Self { page_size, ..self }
+    }
+
+    /// The pages of the conversations of an interval, from one on; the last one is empty.
+    pub(crate) fn query(
         &self,
         interval: &str,
-    ) -> Result<impl Stream<Item = Result<Page, PageError>>, BoxError> {
+        from: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<Page, PageError>> + use<>, BoxError> {
+        let page_size = self.page_size.map_or(QUERY_PAGE_SIZE, NonZeroU32::get);
         let query = json!({
             "interval": interval,
             "order": "asc",
             "orderBy": "conversationStart",
-            "paging": {"pageSize": PAGE_SIZE, "pageNumber": 1},
+            "paging": {"pageSize": page_size, "pageNumber": 1},
         });
-        let url = format!("{}/api/v2/analytics/conversations/details/query", self.url);
+        let paging = BodyPaging::items_at("/conversations");
+        Ok(self.pages("query", &query, paging, from)?)
+    }
+
+    /// The same as the pages of an asynchronous job's results.
+    pub(crate) fn job(
+        &self,
+        interval: &str,
+        from: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<Page, PageError>> + use<>, BoxError> {
+        let query = json!({
+            "interval": interval,
+            "order": "asc",
+            "orderBy": "conversationStart",
+        });
+        let size = self.page_size.map_or(JOB_PAGE_SIZE, NonZeroU32::get);
+        let job = Job::new();
+        Ok(self.pages("jobs", &query, InPagesOf { size, job }, from)?)
+    }
+
+    fn pages<P: Paging>(
+        &self,
+        path: &str,
+        query: &Value,
+        paging: P,
+        from: Option<Position>,
+    ) -> Result<impl Stream<Item = Result<Page, PageError>> + use<P>, http::Error> {
+        let url = format!("{}/api/v2/analytics/conversations/details/{path}", self.url);
         let first = Request::post(url)
             .header(header::CONTENT_TYPE, "application/json")
-            // A POST that only reads: it may be sent again whatever became of the first time.
+            // A POST that only reads, or at worst begins a job that nobody asks for again: it may be
+            // sent again whatever became of the first time.
             .extension(ReplaySafe)
             .body(query.to_string().into())?;
-        let paging = BodyPaging::items_at("/conversations");
-        Ok(Pages::new(self.stack.clone(), first, paging).stream())
+        let pages = Pages::new(self.stack.clone(), first, paging);
+        let pages = match from {
+            Some(from) => pages.resume_from(from),
+            None => pages,
+        };
+        Ok(pages.stream())
     }
 
     /// The details of a conversation, as JSON.
-    pub(crate) async fn details(&self, id: &str) -> Result<(Bytes, Outcome), BoxError> {
+    pub(crate) async fn details(&self, id: &str) -> Result<Bytes, BoxError> {
         let url = format!("{}/api/v2/analytics/conversations/{id}/details", self.url);
         let request = Request::get(url).body(Full::default())?;
         Ok(self.call(request).await?)
     }
 
-    async fn call(&self, request: Request<Full<Bytes>>) -> Result<(Bytes, Outcome), CallError> {
+    async fn call(&self, request: Request<Full<Bytes>>) -> Result<Bytes, CallError> {
         let what = format!("{} {}", request.method(), request.uri());
         let answer = self.answer(request).await;
         answer.map_err(|source| CallError { what, source })
     }
 
-    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<(Bytes, Outcome), BoxError> {
+    async fn answer(&self, request: Request<Full<Bytes>>) -> Result<Bytes, BoxError> {
         let response = self.stack.clone().oneshot(request).await?;
         let outcome = Outcome::of(&response);
         if response.status() != StatusCode::OK {
@@ -107,8 +169,7 @@ impl Api {
             }
             .into());
         }
-        let body = response.into_body().collect().await?.to_bytes();
-        Ok((body, outcome))
+        Ok(response.into_body().collect().await?.to_bytes())
     }
 }
 
@@ -157,5 +218,19 @@ fn correlation_id(headers: &HeaderMap) -> String {
     id.unwrap_or("unknown").to_owned()
 }
 
+/// The ids of the conversations of a page.
+pub(crate) fn ids(page: &Page) -> Result<Vec<String>, BoxError> {
+    let conversations = page.items::<Value>("/conversations")?;
+    let ids = conversations.iter().map(|conversation| {
+        let id = conversation["conversationId"].as_str();
+        let id = id.ok_or_else(|| format!("one on page {} has no id", page.number()))?;
+        Ok(id.to_owned())
+    });
+    ids.collect()
+}
+
 /// The most that the service takes.
-const PAGE_SIZE: u32 = 100;
+const QUERY_PAGE_SIZE: u32 = 100;
+
+/// What the service takes if nothing is said.
+const JOB_PAGE_SIZE: u32 = 1000;

@@ -15,8 +15,26 @@ use tower_outbound::token::Secret;
 ///
 /// It talks to a cloud on this machine, with tokens that live for seconds; or to the real service,
 /// if GENESYS_CLIENT_ID, GENESYS_CLIENT_SECRET and GENESYS_REGION (mypurecloud.ie, eu-west-1) are set.
+///
+/// Without --job or --details it lists all conversations first, and then gets each of them.
 #[derive(Debug, Parser)]
 pub(crate) struct Args {
+    /// Takes the conversations from an asynchronous query: a job, whose results come in large pages
+    #[arg(long, conflicts_with = "details")]
+    job: bool,
+
+    /// Gets each conversation while the listing goes on, in its order, and keeps none in memory
+    #[arg(long)]
+    details: bool,
+
+    /// How many conversations are on a page [default: 100, or 1000 of a job's]
+    #[arg(long, value_name = "COUNT")]
+    pub(crate) page_size: Option<NonZeroU32>,
+
+    /// Draws throughput and refusals over time
+    #[arg(long, value_name = "FILE.svg")]
+    pub(crate) plot: Option<PathBuf>,
+
     /// How many conversations there are on this machine [default: 1000], or at most to take of the
     /// real service's [default: all]
     #[arg(long, value_name = "COUNT")]
@@ -54,9 +72,33 @@ pub(crate) struct Args {
     /// The file to write [default: genesys_export.jsonl, in `target` if there is such a directory]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+
+    /// A token endpoint in place of that of GENESYS_REGION: a gateway's, say
+    #[arg(long, value_name = "URL", requires = "api_url")]
+    pub(crate) token_url: Option<String>,
+
+    /// The API that goes with it
+    #[arg(long, value_name = "URL", requires = "token_url")]
+    pub(crate) api_url: Option<String>,
+}
+
+/// Where the conversations are taken from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Query,
+    Job,
+    Details,
 }
 
 impl Args {
+    pub(crate) fn mode(&self) -> Mode {
+        match (self.job, self.details) {
+            (true, _) => Mode::Job,
+            (_, true) => Mode::Details,
+            _ => Mode::Query,
+        }
+    }
+
     pub(crate) fn output(&self) -> PathBuf {
         let by_default = || {
             let build = Path::new("target");
@@ -78,20 +120,25 @@ fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) struct Account {
     pub(crate) client_id: String,
     pub(crate) client_secret: Secret,
-    pub(crate) region: String,
+    /// Not needed where the URLs are given.
+    pub(crate) region: Option<String>,
 }
 
 impl Account {
     /// The account that the environment names, if it does.
-    pub(crate) fn from_env() -> Result<Option<Self>, BoxError> {
+    pub(crate) fn from_env(args: &Args) -> Result<Option<Self>, BoxError> {
         let values = VARIABLES.map(|name| env::var(name).ok().filter(|value| !value.is_empty()));
         match values {
-            [Some(client_id), Some(client_secret), Some(region)] => Ok(Some(Self {
-                client_id,
-                client_secret: client_secret.into(),
-                region,
-            })),
-            [None, None, None] => Ok(None),
+            [Some(client_id), Some(client_secret), region]
+                if region.is_some() || args.api_url.is_some() =>
+            {
+                Ok(Some(Self {
+                    client_id,
+                    client_secret: client_secret.into(),
+                    region,
+                }))
+            }
+            [None, None, None] if args.api_url.is_none() => Ok(None),
             values => {
                 let missing: Vec<_> = VARIABLES
                     .into_iter()

@@ -6,7 +6,7 @@
 //!
 //! does so against a cloud on this machine that makes it hard: tokens live for seconds and are
 //! revoked on the way, and the quota is used up several times over. Nothing of that is seen in
-//! `list` and `fetch` below; the stack in `api.rs` deals with it. The summary tells what it took.
+//! `query.rs`, `details.rs` and `job.rs`; the stack in `api.rs` deals with it. The summary tells what it took.
 //!
 //! With credentials in the environment it is the real service's conversations:
 //!
@@ -18,23 +18,37 @@
 //!
 //! It ends with an error if a single conversation is lost or written twice. If it was interrupted, by
 //! Ctrl-C, a crash or a power failure, `--resume` goes on with the file that is there.
+//!
+//! `--job` has the service prepare all of them, and takes the results (`job.rs`); `--details` gets each
+//! while the listing goes on, and keeps nothing in memory (`details.rs`). Both write a checkpoint beside
+//! the file, page by page. `--plot chart.svg` draws what became of the calls over time.
 
 mod api;
 mod args;
+mod checkpoint;
+mod details;
+mod job;
 mod output;
+mod paged_output;
+mod plot;
+mod progress;
+mod query;
 mod site;
 mod tally;
+mod timeline;
 
-use std::{collections::HashSet, pin::pin, process::ExitCode, time::Instant};
+use std::{path::PathBuf, process::ExitCode};
 
 use clap::Parser;
-use futures_util::{StreamExt, TryStreamExt, stream};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
 use tower::BoxError;
-use tower_outbound::{outcome::Outcome, token::TokenCache};
+use tower_outbound::token::TokenCache;
 
-use crate::{api::Api, args::Args, output::Output, site::Site, tally::Tally};
+use crate::{
+    api::Api,
+    args::{Args, Mode},
+    paged_output::PagedOutput,
+    site::Site,
+};
 
 #[tokio::main]
 async fn main() -> ExitCode {
@@ -58,109 +72,67 @@ async fn run(args: &Args) -> Result<(), BoxError> {
     let tokens = TokenCache::new(site.tokens(http.clone())?);
     // Wrong credentials show here, before anything is fetched.
     tokens.token().await?;
-    let api = Api::new(&site.cloud, tokens.clone(), http);
+    let api = Api::new(&site.cloud, tokens.clone(), http).page_size(args.page_size);
 
-    let mut output = Output::open(args.output(), args.resume)?;
-    if args.resume {
-        println!("{} conversations are there already", output.done().len());
-    }
-    let mut tally = Tally::default();
-    #[allow(clippy::disallowed_methods)] // a stopwatch; nothing is decided by it
-    let started = Instant::now();
     let exported = tokio::select! {
-        exported = export(&api, &mut site, args, &mut output, &mut tally) => exported,
+        exported = export(&api, &mut site, args) => exported,
         _ = tokio::signal::ctrl_c() => Err("interrupted; `--resume` goes on from here".into()),
     };
-    let time = started.elapsed();
+    let time = api.timeline.elapsed();
     // A renewal may be under way in the background: let it end before the runtime does.
     tokens.settle().await;
-    let path = output.close()?;
-    let ids = exported?;
+    if let Some(path) = &args.plot {
+        plot::draw(path, &api.timeline)?;
+    }
+    let exported = exported?;
 
-    println!("{} conversations in {}", ids.len(), path.display());
+    let Exported { path, count, ids } = exported;
+    println!("{count} conversations in {}", path.display());
     let tokens_used = tokens.peek().map_or(0, |token| token.generation());
-    tally.print(tokens_used, time, site.quota);
+    api.tally.print(tokens_used, time, site.quota);
     for limit in api.pacer.snapshot() {
         println!("  limit      {limit}");
     }
-    output::check(&path, &ids)?;
-    site.cross_check(&ids, &tally.traffic(tokens_used))?;
+    match ids.or_else(|| site.conversation_ids()) {
+        Some(ids) => output::check(&path, &ids)?,
+        None => output::check_count(&path, count)?,
+    }
+    site.check_traffic(&api.tally.traffic(tokens_used))?;
     println!("  checked    every conversation is in the file, once");
     Ok(())
 }
 
-/// Lists the conversations, fetches the details of each, and returns the ids.
-async fn export(
-    api: &Api,
-    site: &mut Site,
-    args: &Args,
-    output: &mut Output,
-    tally: &mut Tally,
-) -> Result<Vec<String>, BoxError> {
-    let ids = list(api, site, tally).await?;
-    let missing: Vec<_> = ids
-        .iter()
-        .filter(|id| !output.done().contains(*id))
-        .collect();
-    fetch(api, site, &missing, args.concurrency.get(), output, tally).await?;
-    Ok(ids)
+/// What has been exported, now and before.
+struct Exported {
+    path: PathBuf,
+    count: u64,
+    /// Which conversations, where it is kept.
+    ids: Option<Vec<String>>,
 }
 
-/// The ids of all conversations of the interval, page by page. Also when it is resumed: the pages are a
-/// hundredth of the calls.
-async fn list(api: &Api, site: &Site, tally: &mut Tally) -> Result<Vec<String>, BoxError> {
-    let progress = ProgressBar::new_spinner().with_style(ProgressStyle::with_template(
-        "{spinner} {pos} conversations listed, {elapsed}",
-    )?);
-    let mut ids = Vec::new();
-    let mut seen = HashSet::new();
-    let mut pages = pin!(api.pages(&site.interval)?);
-    while let Some(page) = pages.try_next().await? {
-        let outcome = page.extensions().get::<Outcome>();
-        tally.count(&outcome.cloned().unwrap_or_default());
-        for conversation in page.items::<Value>("/conversations")? {
-            let id = conversation["conversationId"].as_str();
-            let id = id.ok_or_else(|| format!("one on page {} has no id", page.number()))?;
-            // What the query finds may move while it is paged through: one may be on two pages.
-            if seen.insert(id.to_owned()) {
-                ids.push(id.to_owned());
-            }
-        }
-        progress.set_position(ids.len() as u64);
-        if site.at_most.is_some_and(|most| ids.len() >= most) {
-            break;
+impl Exported {
+    fn all_of(output: &PagedOutput) -> Self {
+        Self {
+            path: output.path().to_owned(),
+            count: output.records(),
+            ids: None,
         }
     }
-    ids.truncate(site.at_most.unwrap_or(usize::MAX));
-    Ok(ids)
 }
 
-/// Writes the details of each conversation, `concurrency` calls at a time, in the order in which
-/// they come.
-async fn fetch(
-    api: &Api,
-    site: &mut Site,
-    ids: &[&String],
-    concurrency: usize,
-    output: &mut Output,
-    tally: &mut Tally,
-) -> Result<(), BoxError> {
-    let progress = ProgressBar::new(ids.len() as u64).with_style(ProgressStyle::with_template(
-        "{wide_bar} {pos}/{len} {elapsed}, {msg}",
-    )?);
-    let mut details = stream::iter(ids)
-        .map(|id| api.details(id))
-        .buffer_unordered(concurrency);
-    for done in 0.. {
-        site.disturb(done);
-        let Some((conversation, outcome)) = details.try_next().await? else {
-            break;
-        };
-        output.write(&conversation)?;
-        tally.count(&outcome);
-        progress.set_message(tally.to_string());
-        progress.inc(1);
+async fn export(api: &Api, site: &mut Site, args: &Args) -> Result<Exported, BoxError> {
+    let mode = args.mode();
+    if mode == Mode::Query {
+        return query::export(api, site, args).await;
     }
-    progress.finish_and_clear();
-    Ok(())
+    let of = format!("{mode:?}, {}", site.identity());
+    let output = PagedOutput::open(args.output(), args.resume, of)?;
+    if args.resume {
+        println!("{} conversations are there already", output.records());
+    }
+    if mode == Mode::Job {
+        job::export(api, site, output).await
+    } else {
+        details::export(api, site, args, output).await
+    }
 }

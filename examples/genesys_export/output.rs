@@ -1,4 +1,4 @@
-//! The file with the conversations: one on each line. It is its own checkpoint: what is on a whole line
+//! The file with the conversations: one on each line. Here it is its own checkpoint: what is on a whole line
 //! is done, and half a line, which an interruption may leave at the end, is not.
 
 use std::{
@@ -39,13 +39,9 @@ impl Output {
         &self.done
     }
 
-    /// Writes a JSON document on a line of its own.
     pub(crate) fn write(&mut self, json: &[u8]) -> io::Result<()> {
-        // In strings line breaks are escaped; all others are blanks.
-        for line in json.split(|byte| matches!(byte, b'\n' | b'\r')) {
-            self.file.write_all(line)?;
-        }
-        self.file.write_all(b"\n")
+        write_line(&mut self.file, json)?;
+        Ok(())
     }
 
     /// Writes what is left, and returns the path.
@@ -53,6 +49,18 @@ impl Output {
         self.file.flush()?;
         Ok(self.path)
     }
+}
+
+/// Writes a JSON document on a line of its own, and returns the length of that.
+pub(crate) fn write_line(file: &mut impl Write, json: &[u8]) -> io::Result<u64> {
+    let mut length = 1;
+    // In strings line breaks are escaped; all others are blanks.
+    for line in json.split(|byte| matches!(byte, b'\n' | b'\r')) {
+        file.write_all(line)?;
+        length += line.len() as u64;
+    }
+    file.write_all(b"\n")?;
+    Ok(length)
 }
 
 /// Reads what is in the file, and cuts off half a line at its end.
@@ -95,4 +103,17 @@ pub(crate) fn check(path: &Path, ids: &[String]) -> Result<(), BoxError> {
         (0, 0) => Ok(()),
         _ => Err(format!("{lost} conversations are lost, {doubled} are in the file twice").into()),
     }
+}
+
+/// Reads the file back where the ids are not known: it has to hold so many conversations.
+pub(crate) fn check_count(path: &Path, count: u64) -> Result<(), BoxError> {
+    let mut found = 0;
+    for line in BufReader::new(File::open(path)?).lines() {
+        serde_json::from_str::<Value>(&line?)?;
+        found += 1;
+    }
+    if found != count {
+        return Err(format!("{count} conversations were got, {found} are in the file").into());
+    }
+    Ok(())
 }

@@ -6,10 +6,12 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tower::BoxError;
 use tower_outbound::{
     oauth2::{ClientAuth, ClientCredentials, TokenRequest},
     origin::UrlError,
+    pages::Position,
     preset::GenesysCloud,
     test_util::{CLIENT_ID, CLIENT_SECRET, Listener, LoggedRequest, LoopbackCloud, Quota, Scope},
     token::Secret,
@@ -43,7 +45,7 @@ struct Loopback {
 impl Site {
     /// The service that the environment names, or else a cloud on this machine.
     pub(crate) async fn open(args: &Args) -> Result<Self, BoxError> {
-        match Account::from_env()? {
+        match Account::from_env(args)? {
             Some(account) => Self::real(account, args),
             None => Self::loopback(args).await,
         }
@@ -51,8 +53,12 @@ impl Site {
 
     fn real(account: Account, args: &Args) -> Result<Self, BoxError> {
         let interval = args.interval.clone();
+        let cloud = match (&args.token_url, &args.api_url) {
+            (Some(token_url), Some(api_url)) => GenesysCloud::at(token_url, api_url)?,
+            _ => GenesysCloud::new(&account.region.unwrap_or_default())?,
+        };
         Ok(Self {
-            cloud: GenesysCloud::new(&account.region)?,
+            cloud,
             client_id: account.client_id,
             client_secret: account.client_secret,
             interval: interval.ok_or("say which conversations of the real service: --interval")?,
@@ -107,21 +113,62 @@ impl Site {
         }
     }
 
-    /// Compares what this program has listed and counted with what a cloud on this machine knows.
-    pub(crate) fn cross_check(&self, ids: &[String], counted: &Traffic) -> Result<(), String> {
-        let Some(loopback) = &self.loopback else {
+    /// What an interrupted export has to be of, to be gone on with: the cloud on this machine has another
+    /// port each time, and the same conversations.
+    pub(crate) fn identity(&self) -> String {
+        let url = match &self.loopback {
+            Some(_) => "this machine",
+            None => self.cloud.api_url(),
+        };
+        format!("{url}, {}", self.interval)
+    }
+
+    /// A place in a listing of an earlier run: this machine's is at another port now.
+    pub(crate) fn here(&self, position: &Position) -> Result<Position, BoxError> {
+        if self.loopback.is_none() {
+            return Ok(position.clone());
+        }
+        let mut text: Value = serde_json::from_str(&position.to_string())?;
+        let path = position.uri().path_and_query();
+        let path = path.map_or("/", |path| path.as_str());
+        text["uri"] = format!("{}{path}", self.cloud.api_url()).into();
+        Ok(text.to_string().parse()?)
+    }
+
+    /// Whether these are as many as the user wants.
+    pub(crate) fn is_enough(&self, records: u64) -> bool {
+        self.at_most.is_some_and(|most| records >= most as u64)
+    }
+
+    /// The conversations that there are, if it is known.
+    pub(crate) fn conversation_ids(&self) -> Option<Vec<String>> {
+        let loopback = self.loopback.as_ref()?;
+        loopback
+            .is_complete
+            .then(|| loopback.cloud.conversation_ids())
+    }
+
+    /// Compares what this program has listed with what a cloud on this machine has.
+    pub(crate) fn check_listing(&self, ids: &[String]) -> Result<(), String> {
+        let Some(there) = self.conversation_ids() else {
             return Ok(());
         };
-        let cloud = &loopback.cloud;
-        let there: HashSet<_> = cloud.conversation_ids().into_iter().collect();
-        if loopback.is_complete && there != ids.iter().cloned().collect() {
+        let there: HashSet<_> = there.iter().collect();
+        if there != ids.iter().collect() {
             return Err(format!(
                 "{} conversations were listed; the server has {}, or others",
                 ids.len(),
                 there.len()
             ));
         }
+        Ok(())
+    }
 
+    /// Compares what this program has counted with what a cloud on this machine has seen.
+    pub(crate) fn check_traffic(&self, counted: &Traffic) -> Result<(), String> {
+        let Some(Loopback { cloud, .. }) = &self.loopback else {
+            return Ok(());
+        };
         let log = cloud.log();
         let api = |request: &&LoggedRequest| request.listener == Listener::Api;
         let answered = |status| {

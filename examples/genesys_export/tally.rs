@@ -1,16 +1,20 @@
 //! What it took.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
 
 use tower_outbound::{outcome::Outcome, test_util::Quota};
 
 /// The outcomes of all calls, added up.
 #[derive(Default)]
 pub(crate) struct Tally {
-    calls: u64,
-    resends: u64,
-    refusals: u64,
-    token_replays: u64,
+    calls: AtomicU64,
+    resends: AtomicU64,
+    refusals: AtomicU64,
+    token_replays: AtomicU64,
 }
 
 /// What both sides can count.
@@ -23,32 +27,42 @@ pub(crate) struct Traffic {
 }
 
 impl Tally {
-    pub(crate) fn count(&mut self, outcome: &Outcome) {
-        self.calls += 1;
-        self.resends += u64::from(outcome.resends);
-        self.refusals += u64::from(outcome.refusals);
-        self.token_replays += u64::from(outcome.token_replays);
+    pub(crate) fn count(&self, outcome: &Outcome) {
+        self.calls.fetch_add(1, Relaxed);
+        self.resends.fetch_add(outcome.resends.into(), Relaxed);
+        self.refusals.fetch_add(outcome.refusals.into(), Relaxed);
+        let token_replays = outcome.token_replays.into();
+        self.token_replays.fetch_add(token_replays, Relaxed);
+    }
+
+    fn requests(&self) -> u64 {
+        self.calls.load(Relaxed) + self.resends.load(Relaxed)
     }
 
     /// The traffic that there was if all calls have succeeded, with so many tokens.
     pub(crate) fn traffic(&self, tokens: u64) -> Traffic {
         Traffic {
-            requests: self.calls + self.resends,
-            answered_401: self.token_replays,
-            answered_429: self.refusals,
+            requests: self.requests(),
+            answered_401: self.token_replays.load(Relaxed),
+            answered_429: self.refusals.load(Relaxed),
             tokens,
         }
     }
 
     pub(crate) fn print(&self, tokens: u64, time: Duration, quota: Quota) {
-        let requests = self.calls + self.resends;
-        println!("  calls      {}, in {requests} requests", self.calls);
+        let calls = self.calls.load(Relaxed);
+        println!("  calls      {calls}, in {} requests", self.requests());
         println!("  renewals   {}", tokens.saturating_sub(1));
-        println!("  replays    {} after 401", self.token_replays);
-        let refused = self.refusals as f64 / self.calls.max(1) as f64;
-        println!("  429s       {}, {refused:.3} per call", self.refusals);
+        let Traffic {
+            answered_401,
+            answered_429,
+            ..
+        } = self.traffic(tokens);
+        println!("  replays    {answered_401} after 401");
+        let refused = answered_429 as f64 / calls.max(1) as f64;
+        println!("  429s       {answered_429}, {refused:.3} per call");
 
-        let ideal = ideal(self.calls, quota).as_secs_f64();
+        let ideal = ideal(calls, quota).as_secs_f64();
         let time = time.as_secs_f64();
         let Quota {
             requests, window, ..
@@ -64,7 +78,8 @@ impl Tally {
 /// A line for a progress bar.
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (replays, refusals) = (self.token_replays, self.refusals);
+        let replays = self.token_replays.load(Relaxed);
+        let refusals = self.refusals.load(Relaxed);
         write!(f, "{replays} replays after 401, {refusals} 429s")
     }
 }
