@@ -1,4 +1,5 @@
-//! How far an export has come, in a file beside its output: always a whole one, and never ahead of it.
+//! How far an export has come, in a file beside its output: always a whole one, and never ahead of
+//! it.
 
 use std::{
     fs::{self, File},

@@ -1,5 +1,5 @@
-//! The file with the conversations, one on each line, and its checkpoint: what comes after the last page
-//! that is done is cut off before it is gone on with.
+//! The file with the conversations, one on each line, and its checkpoint: what comes after the last
+//! page that is done is cut off before it is gone on with.
 
 use std::{
     fs::{File, OpenOptions},

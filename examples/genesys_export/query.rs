@@ -1,4 +1,5 @@
-//! Without a flag: lists all conversations, and then gets each of them, in the order in which they come.
+//! Without a flag: lists all conversations, and then gets each of them, in the order in which they
+//! come.
 
 use std::{collections::HashSet, pin::pin};
 
@@ -39,8 +40,8 @@ pub(crate) async fn export(api: &Api, site: &mut Site, args: &Args) -> Result<Ex
     })
 }
 
-/// The ids of all conversations of the interval, page by page. Also when it is resumed: the pages are a
-/// hundredth of the calls.
+/// The ids of all conversations of the interval, page by page. Also when it is resumed: the pages
+/// are a hundredth of the calls.
 async fn list(api: &Api, site: &Site) -> Result<Vec<String>, BoxError> {
     let progress = progress::counter("conversations listed")?;
     let mut ids = Vec::new();

@@ -1,5 +1,5 @@
-//! A server on this machine that speaks TLS, and passes on what it gets to a loopback cloud: as a load
-//! balancer does in front of an API.
+//! A server on this machine that speaks TLS, and passes on what it gets to a loopback cloud: as a
+//! load balancer does in front of an API.
 
 use std::{
     net::Ipv4Addr,

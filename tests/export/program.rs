@@ -84,8 +84,8 @@ impl World {
         assert!(output.status.success(), "{said}");
     }
 
-    /// Starts it, and returns when it waits for an answer that never comes: that to the request to this
-    /// route which is the next after so many.
+    /// Starts it, and returns when it waits for an answer that never comes: that to the request to
+    /// this route which is the next after so many.
     pub async fn start_up_to(&self, route: &str, passed: usize, more: &[&str]) -> Child {
         self.cloud.clear_log();
         let replies = (0..passed).map(|_| Reply::pass()).chain([Reply::hang()]);

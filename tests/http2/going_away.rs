@@ -1,5 +1,5 @@
-//! What a GOAWAY says about a request that was sent before it came. The frames are written by hand: a
-//! server of `h2` counts every stream that it has read as one that it takes.
+//! What a GOAWAY says about a request that was sent before it came. The frames are written by hand:
+//! a server of `h2` counts every stream that it has read as one that it takes.
 
 use std::{
     convert::Infallible,

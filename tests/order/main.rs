@@ -1,4 +1,5 @@
-//! The orders of layers that `guide::order` shows: the right one at work, and what each wrong one does.
+//! The orders of layers that `guide::order` shows: the right one at work, and what each wrong one
+//! does.
 
 mod our_layers;
 mod tower_http_layers;

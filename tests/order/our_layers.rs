@@ -30,7 +30,8 @@ fn short_lived() -> TokenCache {
         .build(source)
 }
 
-/// What a server sees that refuses the first request for a minute, and tokens that are not `newest`.
+/// What a server sees that refuses the first request for a minute, and tokens that are not
+/// `newest`.
 async fn seen_after_a_long_wait<L>(layers: L) -> Vec<String>
 where
     L: FnOnce(Server) -> Api,
@@ -99,8 +100,8 @@ async fn a_predicate_that_reads_bodies_sees_none_if_they_are_buffered_above_it()
     assert_eq!(wrong.await, 2);
 }
 
-/// How many tokens are got for a call that a server answers so, through a token layer that knows that
-/// no token helps against `ip.not.authorized`.
+/// How many tokens are got for a call that a server answers so, through a token layer that knows
+/// that no token helps against `ip.not.authorized`.
 pub(crate) async fn mints_for<L>(answer: fn() -> Response<Full<Bytes>>, layers: L) -> usize
 where
     L: FnOnce(TokenRefreshLayer, Server) -> Api,

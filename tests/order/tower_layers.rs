@@ -154,8 +154,8 @@ async fn what_is_shed_above_is_the_callers_and_what_is_shed_below_is_tried_again
 
 type Cloneable = BoxCloneService<Request<Full<Bytes>>, Response<Full<Bytes>>, BoxError>;
 
-/// How many of four calls are replayed for a token that is over, if tokens live for ten seconds, and a
-/// server takes one call at a time and six seconds for it.
+/// How many of four calls are replayed for a token that is over, if tokens live for ten seconds,
+/// and a server takes one call at a time and six seconds for it.
 async fn replays_of_four<L>(layers: L) -> u32
 where
     L: FnOnce(TokenRefreshLayer, Cloneable) -> Cloneable,
