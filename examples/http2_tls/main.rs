@@ -59,7 +59,8 @@ async fn main() -> Result<(), BoxError> {
 
 fn api(front: &Front, http: HttpClient) -> Result<Api, BoxError> {
     let genesys = GenesysCloud::at(&front.token_url(), front.url())?;
-    let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
+    let login =
+        genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
     let tokens = TokenCache::new(login.grant(ClientCredentials));
     Ok(ServiceBuilder::new()
         .layer(genesys.rate_limit_retry())

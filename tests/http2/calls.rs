@@ -38,7 +38,8 @@ impl World {
         let front = Front::start(&cloud).await.unwrap();
         let http = front.client(offer).unwrap();
         let genesys = GenesysCloud::at(&front.token_url(), front.url()).unwrap();
-        let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
+        let login =
+            genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
         let tokens = TokenCache::new(login.unwrap().grant(ClientCredentials));
         let api = ServiceBuilder::new()
             .layer(quick_retries())

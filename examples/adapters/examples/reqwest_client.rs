@@ -49,7 +49,7 @@ async fn main() -> Result<(), BoxError> {
 
 fn api(genesys: &GenesysCloud, client: Client) -> Result<Api, BoxError> {
     let http = http_service(client);
-    let login = genesys.login(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
+    let login = genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
     let tokens = TokenCache::new(login.grant(ClientCredentials));
     let stack = ServiceBuilder::new()
         .map_response(|response: http::Response<_>| response.map(Body::wrap))
