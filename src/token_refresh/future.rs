@@ -100,6 +100,8 @@ enum Replay {
 struct Progress {
     /// The one renewal that a request may ask for has been had.
     renewed: bool,
+    /// Times that the token it had waited for was over before it could be sent.
+    obtained_again: u32,
     /// The one replay with another attachment has been had.
     attached_again: bool,
     /// Pauses made for a token that was too new.
@@ -169,7 +171,7 @@ where
                     State::Readying { token }
                 }
 
-                // Readying => Calling | done
+                // Readying => Calling | Obtaining | done
                 StateProj::Readying { token } => {
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
                     let mut request = take(this.request);
@@ -177,10 +179,20 @@ where
                         *this.request = replay::copy(&request);
                     }
                     // Becoming ready may have taken long: send the token that is right by now.
-                    let sent = tokens
-                        .with_ready(|held| attach(held, &mut request, tokens))
-                        .unwrap_or_else(|| attach(token, &mut request, tokens))?;
-                    State::calling(this.service, request, sent)
+                    let ready = tokens.with_ready(|held| attach(held, &mut request, tokens));
+                    if ready.is_none() && this.progress.obtained_again < MOST_OBTAINED_AGAIN {
+                        this.progress.obtained_again += 1;
+                        ready::release(this.service);
+                        let token = obtain(tokens, Need::Good, deadline(&request));
+                        *this.request = Some(request);
+                        State::Obtaining {
+                            token,
+                            since: time::now(),
+                        }
+                    } else {
+                        let sent = ready.unwrap_or_else(|| attach(token, &mut request, tokens))?;
+                        State::calling(this.service, request, sent)
+                    }
                 }
 
                 // Passing => done
@@ -545,6 +557,10 @@ fn take<T>(slot: &mut Option<T>) -> T {
     slot.take()
         .expect("`ResponseFuture` polled after completion")
 }
+
+/// So often a request goes back for a token when its own was over at the moment of sending. Not for ever:
+/// where tokens live shorter than it takes to become ready, it is sent with one that will be refused.
+const MOST_OBTAINED_AGAIN: u32 = 8;
 
 /// GitHub's own client waits 1 s, 2 s, 4 s for a new installation token to be known everywhere.
 const FIRST_LAG: Duration = Duration::from_secs(1);

@@ -410,3 +410,46 @@ async fn a_refused_response_that_never_ends_delays_the_replay_by_a_tenth_of_a_se
     let took = start.elapsed();
     assert!(took < Duration::from_millis(150), "{took:?}");
 }
+
+/// How old the tokens were with which these calls were sent, one at a time, six seconds each. A token
+/// lives for ten, or for as long as is given here.
+async fn ages_of_tokens_behind_one_permit(calls: usize, lifetime: Duration) -> Vec<Duration> {
+    let start = tokio::time::Instant::now();
+    let source = source_fn(move |_| async move {
+        let born = start.elapsed().as_millis().to_string();
+        Ok(Grant::new(born).expires_in(lifetime))
+    });
+    let server = tower::service_fn(move |request: Request<Bytes>| async move {
+        let token = request.headers()[header::AUTHORIZATION].to_str().unwrap();
+        let born = token.strip_prefix("Bearer ").unwrap().parse().unwrap();
+        let age = start.elapsed() - Duration::from_millis(born);
+        sleep(6 * SECOND).await;
+        let mut response = status(200);
+        response.extensions_mut().insert(age);
+        Ok::<_, BoxError>(response)
+    });
+    let service = ServiceBuilder::new()
+        .layer(token_layer(&TokenCache::new(source)))
+        .concurrency_limit(1)
+        .service(server);
+    let calls = (0..calls).map(|_| service.clone().oneshot(get("/")));
+    let answers = join_all(calls).await;
+    let age = |answer: Result<http::Response<_>, _>| {
+        *answer.unwrap().extensions().get::<Duration>().unwrap()
+    };
+    answers.into_iter().map(age).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_is_over_when_there_is_a_permit_at_last_is_not_sent() {
+    let ages = ages_of_tokens_behind_one_permit(6, 10 * SECOND).await;
+    assert!(ages.iter().all(|age| *age < 10 * SECOND), "{ages:?}");
+    // They had waited for the first, and got others.
+    assert_eq!(ages.iter().filter(|age| age.is_zero()).count(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tokens_that_live_shorter_than_a_wait_for_a_permit_do_not_keep_a_request_for_ever() {
+    let ages = ages_of_tokens_behind_one_permit(4, 2 * SECOND).await;
+    assert_eq!(ages.len(), 4);
+}
