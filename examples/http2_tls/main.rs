@@ -59,9 +59,9 @@ async fn main() -> Result<(), BoxError> {
 
 fn api(front: &Front, http: HttpClient) -> Result<Api, BoxError> {
     let genesys = GenesysCloud::at(&front.token_url(), front.url())?;
-    let login =
+    let endpoint =
         genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     Ok(ServiceBuilder::new()
         .layer(genesys.rate_limit_retry())
         .layer(genesys.token_refresh(tokens))

@@ -38,9 +38,9 @@ impl World {
         let front = Front::start(&cloud).await.unwrap();
         let http = front.client(offer).unwrap();
         let genesys = GenesysCloud::at(&front.token_url(), front.url()).unwrap();
-        let login =
+        let endpoint =
             genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone());
-        let tokens = TokenCache::new(login.unwrap().grant(ClientCredentials));
+        let tokens = TokenCache::new(endpoint.unwrap().grant(ClientCredentials));
         let api = ServiceBuilder::new()
             .layer(quick_retries())
             .layer(genesys.token_refresh(tokens))

@@ -49,8 +49,9 @@ async fn main() -> Result<(), BoxError> {
 
 fn api(genesys: &GenesysCloud, client: Client) -> Result<Api, BoxError> {
     let http = http_service(client);
-    let login = genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
-    let tokens = TokenCache::new(login.grant(ClientCredentials));
+    let endpoint =
+        genesys.token_endpoint(CLIENT_ID, ClientAuth::basic(CLIENT_SECRET), http.clone())?;
+    let tokens = TokenCache::new(endpoint.grant(ClientCredentials));
     let stack = ServiceBuilder::new()
         .map_response(|response: http::Response<_>| response.map(Body::wrap))
         .layer(BufferBodyLayer::new()) // any body of reqwest's can be sent again

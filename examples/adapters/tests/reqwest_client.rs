@@ -31,8 +31,12 @@ fn client() -> Client {
 fn api(cloud: &LoopbackCloud, client: &Client) -> Api {
     let genesys = GenesysCloud::at(&cloud.token_url(), cloud.api_url()).expect("it is on loopback");
     let http = http_service(client.clone());
-    let login = genesys.token_endpoint(CLIENT_ID, ClientAuth::body(CLIENT_SECRET), http.clone());
-    let tokens = TokenCache::new(login.expect("it is on loopback").grant(ClientCredentials));
+    let endpoint = genesys.token_endpoint(CLIENT_ID, ClientAuth::body(CLIENT_SECRET), http.clone());
+    let tokens = TokenCache::new(
+        endpoint
+            .expect("it is on loopback")
+            .grant(ClientCredentials),
+    );
     Api::new(
         ServiceBuilder::new()
             .layer(BufferBodyLayer::new())
