@@ -414,7 +414,7 @@ async fn a_refused_response_that_never_ends_delays_the_replay_by_a_tenth_of_a_se
 /// How old the tokens were with which these calls were sent, one at a time, six seconds each. A token
 /// lives for ten, or for as long as is given here.
 async fn ages_of_tokens_behind_one_permit(calls: usize, lifetime: Duration) -> Vec<Duration> {
-    let start = tokio::time::Instant::now();
+    let start = probe::now();
     let source = source_fn(move |_| async move {
         let born = start.elapsed().as_millis().to_string();
         Ok(Grant::new(born).expires_in(lifetime))
