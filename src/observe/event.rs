@@ -12,8 +12,8 @@ use crate::{
 
 /// Something that was done, or decided against.
 ///
-/// The common road, a request with a good token and no limit in sight, tells nothing. An `authority` is
-/// the host and port of a request's URI, if it has them.
+/// The common road, a request with a good token and no limit in sight, tells nothing. An
+/// `authority` is the host and port of a request's URI, if it has them.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event<'a> {
@@ -84,8 +84,8 @@ pub enum Event<'a> {
         authority: Option<&'a Authority>,
         /// The number of the token that it has now.
         generation: u64,
-        /// Whether it is the same token, attached in another way: with the nonce that a server wants
-        /// to see in a proof, say.
+        /// Whether it is the same token, attached in another way: with the nonce that a server
+        /// wants to see in a proof, say.
         attached_again: bool,
     },
     /// A request whose token was refused is not sent again.

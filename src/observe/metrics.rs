@@ -21,8 +21,8 @@ use crate::{
     token::{Cause, TokenError, TokenErrorKind},
 };
 
-/// An [`Observer`] that counts, with the [`metrics`] crate: for Prometheus, StatsD, and whatever else
-/// that has exporters for.
+/// An [`Observer`] that counts, with the [`metrics`] crate: for Prometheus, StatsD, and whatever
+/// else that has exporters for.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -88,9 +88,10 @@ use crate::{
 ///
 /// # Cardinality
 ///
-/// The values of `limit_key` and `authority` come from requests, and with tenants there may be thousands. The
-/// first hundred of each have a series of their own, or as many as [`max_values`](Self::max_values) says;
-/// the others share the value `other`. All other labels have a handful of values.
+/// The values of `limit_key` and `authority` come from requests, and with tenants there may be
+/// thousands. The first hundred of each have a series of their own, or as many as
+/// [`max_values`](Self::max_values) says; the others share the value `other`. All other labels have
+/// a handful of values.
 ///
 /// Clones count together.
 #[derive(Clone)]

@@ -30,8 +30,9 @@
 //! ```
 //!
 //! An [`Observer`] is set where the state is: on a
-//! [`TokenCache`](crate::token::TokenCacheBuilder::observer), which also tells what the token layer does with
-//! its tokens, on a [`RateLimitRetryLayer`](crate::rate_limit_retry::RateLimitRetryLayer::observer), and on a
+//! [`TokenCache`](crate::token::TokenCacheBuilder::observer), which also tells what the token layer
+//! does with its tokens, on a
+//! [`RateLimitRetryLayer`](crate::rate_limit_retry::RateLimitRetryLayer::observer), and on a
 //! [`Login`](crate::oauth2::Login::observer).
 #![cfg_attr(
     feature = "metrics",
@@ -40,15 +41,16 @@
 //!
 //! # Logs and traces
 //!
-//! Every event is logged with [`tracing`], whether there is an observer or not: at `warn` what somebody should look
-//! at, at `info` that a token was renewed, at `debug` decisions, at `trace` waits. No token, no secret, no path and
-//! no query is ever among it.
+//! Every event is logged with [`tracing`], whether there is an observer or not: at `warn` what
+//! somebody should look at, at `info` that a token was renewed, at `debug` decisions, at `trace`
+//! waits. No token, no secret, no path and no query is ever among it.
 //!
-//! At `debug` there is a span for each attempt of each layer, `token_refresh` and `rate_limit_retry`, around
-//! what the layers below do; and one for each renewal, `token_renewal`, which *follows from* the request that
-//! started it. Their fields have the names of OpenTelemetry's conventions where there are such:
-//! `http.request.method`, `http.request.resend_count` from the second attempt on, `http.response.status_code`,
-//! `server.address` and `server.port`, and `otel.kind`, which is `internal`.
+//! At `debug` there is a span for each attempt of each layer, `token_refresh` and
+//! `rate_limit_retry`, around what the layers below do; and one for each renewal, `token_renewal`,
+//! which *follows from* the request that started it. Their fields have the names of OpenTelemetry's
+//! conventions where there are such: `http.request.method`, `http.request.resend_count` from the
+//! second attempt on, `http.response.status_code`, `server.address` and `server.port`, and
+//! `otel.kind`, which is `internal`.
 
 use std::{fmt, sync::Arc};
 
@@ -64,8 +66,8 @@ pub(crate) mod span;
 
 /// Is told every [`Event`], as it happens. A closure `Fn(&Event<'_>)` is one.
 ///
-/// It is called by whoever does what it tells of, in the middle of it: it must not block or panic. No lock of this
-/// crate is held meanwhile.
+/// It is called by whoever does what it tells of, in the middle of it: it must not block or panic.
+/// No lock of this crate is held meanwhile.
 pub trait Observer: Send + Sync + 'static {
     /// Something happened.
     fn event(&self, event: &Event<'_>);

@@ -1,7 +1,7 @@
 //! Spans: what took its time.
 //!
-//! All are `INTERNAL`, as OpenTelemetry calls them: the client span is the HTTP client's. No query, no
-//! path and no header gets in: each may hold a secret.
+//! All are `INTERNAL`, as OpenTelemetry calls them: the client span is the HTTP client's. No query,
+//! no path and no header gets in: each may hold a secret.
 
 use http::{Request, Response};
 use tracing::{Level, Span, debug_span, field::Empty, level_enabled, span::Entered};
@@ -76,8 +76,8 @@ fn rate_limit_retry<B>(request: &Request<B>) -> Span {
     )
 }
 
-/// A renewal. It is nobody's child: it may outlive the request that it was started for, and others wait
-/// for it as well.
+/// A renewal. It is nobody's child: it may outlive the request that it was started for, and others
+/// wait for it as well.
 pub(crate) fn token_renewal(cause: &Cause, generation: u64) -> Span {
     let span = debug_span!(
         parent: None,
