@@ -2,7 +2,7 @@
 
 use std::{
     env, fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex},
@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::task::JoinHandle;
+use tokio::{sync::oneshot, task::JoinHandle};
 
 use super::{
     account,
@@ -41,6 +41,8 @@ impl GatewayProcess {
             .env("GATEWAY_TOKEN_URL", token_url)
             .env("CLIENT_ID", tower_outbound::test_util::CLIENT_ID)
             .env("CLIENT_SECRET", tower_outbound::test_util::CLIENT_SECRET)
+            // It ends with its input, so also when this program is killed.
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
@@ -134,7 +136,19 @@ async fn a_gateway() {
         .await
         .unwrap();
     let (address, _) = gateway.addresses().unwrap();
-    let stop = stop::asked().unwrap();
+    let asked = stop::asked().unwrap();
+    // A thread of its own: a runtime would wait for one of its threads that reads.
+    let (abandoned, is_abandoned) = oneshot::channel();
+    thread::spawn(move || {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        abandoned.send(())
+    });
+    let stop = async {
+        tokio::select! {
+            () = asked => {}
+            _ = is_abandoned => {}
+        }
+    };
     // The test harness keeps to stdout.
     writeln!(std::io::stderr(), "{address}").unwrap();
     gateway.serve(stop).await.unwrap();
