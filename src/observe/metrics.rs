@@ -26,7 +26,7 @@ use crate::{
 ///
 /// ```
 /// use std::sync::Arc;
-/// use metrics_exporter_prometheus::PrometheusBuilder;
+/// use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
 /// use tower_outbound::{
 ///     observe::Metrics,
 ///     rate_limit_retry::{Pacer, RateLimitRetryLayer, budget::RetryBudget},
@@ -35,8 +35,11 @@ use crate::{
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {
-/// // The recorder comes first: what is counted before is lost.
-/// let prometheus = PrometheusBuilder::new().install_recorder()?;
+/// // The recorder comes first: what is counted before is lost. With buckets histograms do not grow,
+/// // and those of several processes can be added up.
+/// let prometheus = PrometheusBuilder::new()
+///     .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), &[0.01, 0.1, 1.0, 10.0, 100.0])?
+///     .install_recorder()?;
 ///
 /// let metrics = Metrics::new("genesys");
 /// let tokens = TokenCache::builder()
