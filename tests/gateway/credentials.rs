@@ -33,24 +33,23 @@ async fn a_request_without_a_credential_worth_the_name_gets_the_gateways() {
 #[tokio::test]
 async fn a_program_with_a_credential_keeps_it_and_its_401_costs_the_gateway_nothing() {
     let gateway = Setup::new(&[]).await;
-    let request = gateway.request("GET", "/api/v2/users");
-    let request = request.header("authorization", "Bearer of-the-program");
-    let response = gateway.send(request).await;
-    assert_eq!(response.status(), 401);
-    assert!(
-        !response.headers().contains_key("outbound-error"),
-        "it is the upstream's answer"
-    );
-    let log = gateway.cloud.log();
-    assert_eq!(
-        log.len(),
-        1,
-        "no token was asked for, and nothing sent again"
-    );
-    assert_eq!(
-        log[0].header("authorization"),
-        Some("Bearer of-the-program")
-    );
+    for own in ["Bearer of-the-program", "a-key-without-a-scheme"] {
+        gateway.cloud.clear_log();
+        let request = gateway.request("GET", "/api/v2/users");
+        let response = gateway.send(request.header("authorization", own)).await;
+        assert_eq!(response.status(), 401);
+        assert!(
+            !response.headers().contains_key("outbound-error"),
+            "it is the upstream's answer"
+        );
+        let log = gateway.cloud.log();
+        assert_eq!(
+            log.len(),
+            1,
+            "no token was asked for, and nothing sent again"
+        );
+        assert_eq!(log[0].header("authorization"), Some(own));
+    }
 }
 
 #[tokio::test]

@@ -39,17 +39,19 @@ pub(crate) fn prepare_request(headers: &mut HeaderMap) {
 /// that their language has for nothing.
 fn has_own_credential(headers: &HeaderMap) -> bool {
     let says_something = |value: &HeaderValue| match value.to_str() {
-        Ok(value) => {
-            let credential = value
-                .trim()
-                .split_once(' ')
-                .map_or("", |(_, rest)| rest.trim());
-            !credential.is_empty() && !NOTHING.contains(&credential)
-        }
+        Ok(value) => match value.trim().split_once(' ') {
+            Some((_scheme, credential)) => !NOTHING.contains(&credential.trim()),
+            // Some vendors know no schemes: what stands there is the key itself.
+            None => !is_empty_scheme(value.trim()),
+        },
         Err(_) => true,
     };
     let values = headers.get_all(header::AUTHORIZATION);
     values.iter().any(says_something)
+}
+
+fn is_empty_scheme(value: &str) -> bool {
+    value.is_empty() || value.eq_ignore_ascii_case("Bearer") || value.eq_ignore_ascii_case("Basic")
 }
 
 fn begins_ours(name: &HeaderName) -> bool {
