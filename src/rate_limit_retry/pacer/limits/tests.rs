@@ -121,6 +121,23 @@ fn who_is_last_under_way_is_not_waited_for_when_it_is_gone() {
 }
 
 #[test]
+fn answers_to_what_was_sent_unseen_do_not_make_a_window_look_like_a_bucket() {
+    let start = time::now();
+    let (mut limits, policies) = (learning(start), [policy(2, 10)]);
+    // Two that nobody counted; the answer to the first lets another go, which is one too many.
+    limits.told(None, &[left(1, 10)], &policies, start);
+    let sent = send(&mut limits, 1, start);
+    limits.told(None, &[left(0, 10)], &policies, start);
+    let refused = start + SECOND;
+    limits.told(Some(sent[0]), &[left(0, 9)], &policies, refused);
+    limits.refused(Some(sent[0]), hint(9), refused);
+    // In the next window both go at once.
+    let next = start + 10 * SECOND;
+    send(&mut limits, 2, next);
+    assert_eq!(limits.turn(next), Turn::At(next + 10 * SECOND));
+}
+
+#[test]
 fn a_server_that_tells_all_is_believed_more_than_what_was_learnt() {
     let now = time::now();
     for (policies, at_once) in [(vec![policy(9, 10)], 5), (vec![], 1)] {

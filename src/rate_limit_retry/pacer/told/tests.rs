@@ -315,17 +315,6 @@ fn answers_to_requests_sent_together_do_not_show_that_a_quota_fills_up() {
 }
 
 #[test]
-fn answers_to_what_was_sent_before_anything_was_known_do_not_show_it_either() {
-    let mut client = Client::new();
-    // Two that nobody counted; the answer to the first lets another go, which is refused.
-    client.hears(0, 500, &[left(1, 10)], &[policy(2, 10)]);
-    client.sends(1, 500);
-    client.hears(0, 500, &[left(0, 10)], &[policy(2, 10)]);
-    client.hears(1, 1_000, &[left(0, 10)], &[policy(2, 10)]);
-    assert_eq!(client.turn(1_000), client.waits_until(10_500));
-}
-
-#[test]
 fn a_refusal_of_one_that_was_sent_though_nothing_was_left_shows_a_window_for_good() {
     let mut client = bucket();
     client.sends(1, 1_000);
