@@ -126,7 +126,8 @@ impl Metrics {
         }
     }
 
-    /// So many limit keys have series of their own, and so many authorities: 100 by default.
+    /// So many limit keys have series of their own, and so many authorities: 100 by default, which is
+    /// more than the servers that a program calls, and nothing that a Prometheus feels.
     #[must_use]
     pub fn max_values(mut self, values: usize) -> Self {
         self.max_values = values;

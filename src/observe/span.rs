@@ -8,18 +8,33 @@ use tracing::{Level, Span, debug_span, field::Empty, level_enabled, span::Entere
 
 use crate::{mark::ResendCount, token::Cause};
 
+/// The name of a span is a part of its callsite, so it takes a macro to say once what both have.
+macro_rules! attempt {
+    ($name:literal, $request:expr) => {
+        debug_span!(
+            $name,
+            otel.kind = "internal",
+            http.request.method = $request.method().as_str(),
+            http.request.resend_count = resend_count($request),
+            http.response.status_code = Empty,
+            server.address = $request.uri().host(),
+            server.port = $request.uri().port_u16(),
+        )
+    };
+}
+
 /// The span of one attempt, if anybody traces: otherwise it costs a pointer and a comparison.
 pub(crate) struct Attempt(Option<Box<Span>>);
 
 impl Attempt {
     /// One attempt of [`TokenRefresh`](crate::token_refresh::TokenRefresh).
     pub(crate) fn token_refresh<B>(request: &Request<B>) -> Self {
-        Self::if_traced(|| token_refresh(request))
+        Self::if_traced(|| attempt!("token_refresh", request))
     }
 
     /// One attempt of [`RateLimitRetry`](crate::rate_limit_retry::RateLimitRetry).
     pub(crate) fn rate_limit_retry<B>(request: &Request<B>) -> Self {
-        Self::if_traced(|| rate_limit_retry(request))
+        Self::if_traced(|| attempt!("rate_limit_retry", request))
     }
 
     #[inline]
@@ -50,30 +65,6 @@ impl Attempt {
             span.record("http.response.status_code", response.status().as_u16());
         }
     }
-}
-
-fn token_refresh<B>(request: &Request<B>) -> Span {
-    debug_span!(
-        "token_refresh",
-        otel.kind = "internal",
-        http.request.method = request.method().as_str(),
-        http.request.resend_count = resend_count(request),
-        http.response.status_code = Empty,
-        server.address = request.uri().host(),
-        server.port = request.uri().port_u16(),
-    )
-}
-
-fn rate_limit_retry<B>(request: &Request<B>) -> Span {
-    debug_span!(
-        "rate_limit_retry",
-        otel.kind = "internal",
-        http.request.method = request.method().as_str(),
-        http.request.resend_count = resend_count(request),
-        http.response.status_code = Empty,
-        server.address = request.uri().host(),
-        server.port = request.uri().port_u16(),
-    )
 }
 
 /// A renewal. It is nobody's child: it may outlive the request that it was started for, and others
