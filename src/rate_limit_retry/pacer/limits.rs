@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{
     learned::{Learned, Pause, Sent, Turn},
     quota::{Quota, Used},
-    told::Told,
+    told::{Numbered, Told},
 };
 use crate::{
     header::{RateLimit, RateLimitPolicy},
@@ -42,7 +42,7 @@ struct Spent {
 /// A request that was sent under these limits, and has to be accounted for.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Ticket {
-    number: u64,
+    numbered: Numbered,
     sent: Option<Sent>,
 }
 
@@ -122,9 +122,8 @@ impl Limits {
         for quota in &mut self.quotas {
             quota.sent(now);
         }
-        self.told.sent(self.sent, now);
         Ticket {
-            number: self.sent,
+            numbered: self.told.sent(self.sent, now),
             sent: self
                 .learned
                 .as_mut()
@@ -134,7 +133,7 @@ impl Limits {
 
     pub(super) fn let_through(&mut self, ticket: Ticket, now: Instant) {
         self.under_way -= 1;
-        self.told.let_through(ticket.number, now);
+        self.told.let_through(ticket.numbered.number, now);
         if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
             learned.let_through(sent, now);
         }
@@ -143,7 +142,7 @@ impl Limits {
     /// It was dropped, or failed in a way that tells nothing.
     pub(super) fn lost(&mut self, ticket: Ticket) {
         self.under_way -= 1;
-        self.told.lost();
+        self.told.lost(ticket.numbered.number);
         if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
             learned.lost(sent);
         }
@@ -155,7 +154,7 @@ impl Limits {
         self.shown = now;
         if let Some(ticket) = ticket {
             self.under_way -= 1;
-            self.told.refused(ticket.number);
+            self.told.refused(ticket.numbered.number, self.sent, now);
         }
         let until = match (&mut self.learned, ticket.and_then(|ticket| ticket.sent)) {
             (Some(learned), Some(sent)) => learned.refused(sent, pause, now),
@@ -206,9 +205,9 @@ impl Limits {
         now: Instant,
     ) {
         self.shown = now;
-        // Those before there was anything are counted as one, before the first.
-        let number = ticket.map_or(0, |ticket| ticket.number);
-        self.told.answered(number, self.sent, limits, policies, now);
+        let request = ticket.map(|ticket| ticket.numbered);
+        self.told
+            .answered(request, self.sent, limits, policies, now);
     }
 
     /// When a request could be sent that has so many before it, as far as is known.

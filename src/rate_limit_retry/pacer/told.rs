@@ -4,45 +4,73 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::{
+    bucket::Bucket,
+    window::{SAME_RESET, Window},
+};
 use super::learned::Turn;
 use crate::{
     header::{QuotaUnit, RateLimit, RateLimitPolicy},
     time,
 };
 
+mod bucket;
+mod window;
+
 /// The limits that a server has told of, each by its policy.
 ///
 /// What is left must not be exceeded before the reset; it is no promise that so much will be let
 /// through (draft-ietf-httpapi-ratelimit-headers-10, §7). A quota that fills up steadily, as a
-/// bucket does, allows for more: there the next request may follow as soon as the policy's rate has
-/// it. Such a quota shows itself by having more left than before; one with a window of a second or
-/// two is taken for one until it refuses.
+/// bucket does, allows for more: there requests may follow as soon as the policy's rate has them.
+/// Such a quota shows itself by having as much left as before; one with a window of a second or two
+/// is taken for one from the start. A refusal speaks against what a quota was taken for.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     policies: Vec<Policy>,
+    /// Requests that were answered, or lost.
+    ended: u64,
+    /// Those of them that tell, and whose end is still to be told.
+    heard: Vec<u64>,
     /// Requests that were refused though something was said to be left.
     misled: u64,
+}
+
+/// A request, by its place in the order of sending.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Numbered {
+    /// The first is 1.
+    pub(super) number: u64,
+    /// How many had ended when it was sent.
+    ended: u64,
+    at: Instant,
+}
+
+/// How many requests there have been.
+#[derive(Clone, Copy, Debug)]
+struct Count {
+    sent: u64,
+    ended: u64,
 }
 
 #[derive(Debug)]
 struct Policy {
     name: String,
-    /// The number of the last request that it lets through, in the order of sending.
-    last: u64,
-    /// What the newest answer said.
+    /// Of the answers that told, the one to the request that was sent last.
     newest: Newest,
-    /// When there is more, unless told anew.
-    resets: Instant,
-    /// How long that was, when it was told.
-    length: Duration,
-    /// How much there is then, and for how long, if the server says.
+    /// How much there is after a reset, and for how long, if the server says.
     described: Option<(u64, Option<Duration>)>,
+    /// What is left, if it is whole again at each reset.
+    window: Window,
+    /// What is left, if it fills up steadily.
+    bucket: Bucket,
     /// Whether it fills up steadily; `None` if that has not shown itself.
     steady: Option<bool>,
-    /// When the newest request was sent.
-    sent_at: Option<Instant>,
+    /// A request whose answer has as much left as before; unless it was refused, that was filled up.
+    fuller: Option<u64>,
     /// The first request that was sent though nothing was left, since the quota fills up.
     beyond: Option<u64>,
+    /// The first request of a window of which no answer had told.
+    presumed: Option<u64>,
     /// A request is out to see how much there is.
     asking: bool,
 }
@@ -52,6 +80,8 @@ struct Newest {
     /// The number of the request that was answered.
     number: u64,
     remaining: u64,
+    /// How long it was to the reset.
+    reset: Duration,
     /// How many had been sent when the answer came.
     sent: u64,
     at: Instant,
@@ -68,18 +98,27 @@ impl Told {
     }
 
     /// The `number`th request is sent.
-    pub(super) fn sent(&mut self, number: u64, now: Instant) {
+    pub(super) fn sent(&mut self, number: u64, now: Instant) -> Numbered {
         for policy in &mut self.policies {
-            policy.sent_at = Some(now);
-            if number > policy.last {
+            if number > policy.window.last() {
                 policy.beyond.get_or_insert(number);
-                policy.asking = now >= policy.resets;
+                policy.asking = now >= policy.window.resets();
             }
+            policy.window.sent(number, now);
+            if let Some(gap) = policy.gap() {
+                policy.bucket.sent(gap, number, now);
+            }
+        }
+        Numbered {
+            number,
+            ended: self.ended,
+            at: now,
         }
     }
 
-    /// A request was lost; should it have been the one that was to ask, another may.
-    pub(super) fn lost(&mut self) {
+    /// The `number`th request was lost; should it have been the one that was to ask, another may.
+    pub(super) fn lost(&mut self, number: u64) {
+        self.has_ended(number);
         for policy in &mut self.policies {
             policy.asking = false;
         }
@@ -88,8 +127,14 @@ impl Told {
     /// The `number`th request was let through. What its answer is silent on holds to its reset, and no
     /// longer.
     pub(super) fn let_through(&mut self, number: u64, now: Instant) {
+        self.has_ended(number);
+        for policy in &mut self.policies {
+            if policy.fuller == Some(number) {
+                policy.steady = Some(true);
+            }
+        }
         self.policies
-            .retain(|policy| number <= policy.newest.number || now < policy.told_until());
+            .retain(|policy| number <= policy.newest.number || now < policy.newest.told_until());
     }
 
     /// Whether the fields tell enough to go by them alone: all about each policy, and the truth.
@@ -101,29 +146,54 @@ impl Told {
             && self.misled <= 1 + number / REQUESTS_PER_LIE
     }
 
-    /// The `number`th request was refused.
-    pub(super) fn refused(&mut self, number: u64) {
-        let left = |policy: &Policy| policy.newest.number < number && number <= policy.last;
+    /// The `number`th request was refused; `sent` have been sent so far.
+    pub(super) fn refused(&mut self, number: u64, sent: u64, now: Instant) {
+        let left =
+            |policy: &Policy| policy.newest.number < number && number <= policy.window.last();
         if !self.policies.is_empty() && self.policies.iter().all(left) {
             self.misled += 1;
         }
+        self.has_ended(number);
+        let ended = self.ended;
         for policy in &mut self.policies {
-            policy.asking = false;
-            if policy.beyond.is_some_and(|beyond| beyond <= number) {
-                policy.steady = Some(false);
-            }
+            policy.refused(number, Count { sent, ended }, now);
         }
     }
 
-    /// The answer to the `number`th request has come, and says this; `sent` have been sent so far.
+    fn has_ended(&mut self, number: u64) {
+        if let Some(heard) = self.heard.iter().position(|heard| *heard == number) {
+            self.heard.swap_remove(heard);
+            return;
+        }
+        self.ended += 1;
+        for policy in &mut self.policies {
+            policy.window.ended_silently(number);
+        }
+    }
+
+    /// The answer to a request has come, and says this; `sent` have been sent so far. Without a
+    /// request, it is the answer to one that was sent before any was counted.
     pub(super) fn answered(
         &mut self,
-        number: u64,
+        request: Option<Numbered>,
         sent: u64,
         limits: &[RateLimit],
         policies: &[RateLimitPolicy],
         now: Instant,
     ) {
+        if let Some(request) = request {
+            self.heard.push(request.number);
+            self.ended += 1;
+            for policy in &mut self.policies {
+                if limits.iter().all(|limit| limit.policy != policy.name) {
+                    policy.window.ended_silently(request.number);
+                }
+            }
+        }
+        let count = Count {
+            sent,
+            ended: self.ended,
+        };
         for limit in limits {
             let Some(reset) = limit.reset else { continue };
             let described = policies.iter().find(|policy| policy.policy == limit.policy);
@@ -131,124 +201,158 @@ impl Told {
                 continue;
             }
             let newest = Newest {
-                number,
+                number: request.map_or(0, |request| request.number),
                 remaining: limit.remaining,
+                reset,
                 sent,
                 at: now,
             };
-            let policy = match self
-                .policies
-                .iter()
-                .position(|known| known.name == limit.policy)
-            {
-                Some(known) => &mut self.policies[known],
-                None if self.policies.len() < MOST_POLICIES => {
-                    self.policies
-                        .push(Policy::new(limit.policy.clone(), newest, reset));
-                    self.policies.last_mut().expect("one was just added")
-                }
-                None => continue,
-            };
-            policy.described = described.map(|policy| (policy.quota, policy.window));
-            policy.asking = false;
-            policy.told(newest, reset);
+            let described = described.map(|policy| (policy.quota, policy.window));
+            let mut known = self.policies.iter_mut();
+            if let Some(policy) = known.find(|known| known.name == limit.policy) {
+                policy.told(request, newest, described, count);
+            } else if self.policies.len() < MOST_POLICIES {
+                let name = limit.policy.clone();
+                let policy = Policy::new(name, request, newest, described, count);
+                self.policies.push(policy);
+            }
         }
     }
 }
 
 impl Policy {
-    fn new(name: String, newest: Newest, reset: Duration) -> Self {
+    fn new(
+        name: String,
+        request: Option<Numbered>,
+        newest: Newest,
+        described: Option<(u64, Option<Duration>)>,
+        count: Count,
+    ) -> Self {
         Self {
             name,
-            last: newest.number.saturating_add(newest.remaining),
             newest,
-            resets: time::after(newest.at, reset),
-            length: reset,
-            described: None,
+            described,
+            window: Window::new(newest, count),
+            bucket: Bucket::new(request, newest.remaining, count, newest.at),
             steady: None,
-            sent_at: None,
+            fuller: None,
             beyond: None,
+            presumed: None,
             asking: false,
         }
     }
 
     fn turn(&mut self, number: u64, now: Instant) -> Turn {
-        if number <= self.last {
-            return Turn::Go;
+        if let Some(gap) = self.gap().filter(|_| self.is_steady()) {
+            return self.bucket.turn(gap, number, now);
         }
-        if let Some(next) = self.next_steady() {
-            // After long enough it is full, and the next answer says how much that is.
-            let full = now >= self.resets && !self.asking;
-            return if full || next <= now {
-                Turn::Go
-            } else {
-                Turn::At(next)
-            };
-        }
-        if now < self.resets {
-            return Turn::At(self.resets);
-        }
-        match self.described {
-            // A new window, which nobody has told of yet.
-            Some((quota, window)) => {
-                self.last = (number - 1).saturating_add(quota.max(1));
-                self.resets = time::after(now, window.unwrap_or(self.length));
-                Turn::Go
+        if number > self.window.last() && now >= self.window.resets() {
+            match self.described {
+                // A new window, which nobody has told of yet.
+                Some((quota, window)) => {
+                    let quota = if self.may_be_steady() {
+                        quota.min(self.bucket.most())
+                    } else {
+                        quota
+                    };
+                    let resets = time::after(now, window.unwrap_or(self.newest.reset));
+                    self.window.reset(quota.max(1), resets, number - 1, now);
+                    self.presumed = Some(number);
+                }
+                None if self.asking => return Turn::AfterAnswer,
+                None => return Turn::Go,
             }
-            None if self.asking => Turn::AfterAnswer,
-            None => Turn::Go,
+        }
+        if number <= self.window.last() {
+            Turn::Go
+        } else {
+            Turn::At(self.window.resets())
         }
     }
 
-    /// When the quota has gained another request, if it fills up steadily.
-    fn next_steady(&self) -> Option<Instant> {
+    /// In which time the quota gains another request, if it fills up steadily.
+    fn gap(&self) -> Option<Duration> {
         let (quota, window) = self.described?;
-        let gap = window?.div_f64(quota.max(1) as f64);
-        self.is_steady().then_some(time::after(self.sent_at?, gap))
-    }
-
-    fn told_until(&self) -> Instant {
-        time::after(self.newest.at, self.length)
+        Some(window?.div_f64(quota.max(1) as f64))
     }
 
     fn is_steady(&self) -> bool {
-        let window = self.described.and_then(|(_, window)| window);
-        let short = window.is_some_and(|window| window <= SHORT_WINDOW);
-        self.steady.unwrap_or(short)
+        self.steady.unwrap_or(self.may_be_steady())
     }
 
-    fn told(&mut self, newest: Newest, reset: Duration) {
+    /// Whether its window is as short as that of a rate.
+    fn may_be_steady(&self) -> bool {
+        let window = self.described.and_then(|(_, window)| window);
+        window.is_some_and(|window| window <= SHORT_WINDOW)
+    }
+
+    fn told(
+        &mut self,
+        request: Option<Numbered>,
+        newest: Newest,
+        described: Option<(u64, Option<Duration>)>,
+        count: Count,
+    ) {
+        let (now, left) = (newest.at, newest.remaining);
+        self.described = described;
+        self.asking = false;
+        self.window.told(newest, count);
+        if let Some(gap) = self.gap() {
+            self.bucket.told(request, left, gap, count, now);
+        }
+        if self.beyond.is_some_and(|beyond| beyond <= newest.number) && left > 0 {
+            self.beyond = None;
+        }
+        // A window that has just begun would be whole.
+        if let Some((quota, _)) = described
+            && self.presumed == Some(newest.number)
+            && left.saturating_add(count.sent - newest.number + 1) < quota
+        {
+            self.is_rather(None);
+        }
         // Answers may overtake each other.
         if newest.number < self.newest.number {
             return;
         }
         // It was sent when the other answer was there, and used up one at least.
         let after = newest.number > self.newest.sent;
-        let before_the_reset = newest.at + SAME_RESET < self.told_until();
-        if after && before_the_reset && newest.remaining >= self.newest.remaining {
-            self.steady.get_or_insert(true);
-        }
-        self.last = newest.number.saturating_add(newest.remaining);
-        if newest.remaining > 0 {
-            self.beyond = None;
+        let before_the_reset = now + SAME_RESET < self.newest.told_until();
+        if after && before_the_reset && left >= self.newest.remaining {
+            self.fuller = Some(newest.number);
         }
         self.newest = newest;
-        self.length = reset;
-        let resets = self.told_until();
-        // Whole seconds, rounded up: of several answers the one that says the least is nearest.
-        let apart = self.resets.max(resets) - self.resets.min(resets);
-        self.resets = if apart < SAME_RESET && !self.is_steady() {
-            self.resets.min(resets)
-        } else {
-            resets
-        };
+    }
+
+    fn refused(&mut self, number: u64, count: Count, now: Instant) {
+        self.asking = false;
+        if let Some(gap) = self.gap() {
+            self.bucket.refused(gap, count, now);
+        }
+        if self.beyond.is_some_and(|beyond| beyond <= number) {
+            if !self.bucket.keeps_back(number, count.sent) {
+                self.is_rather(Some(false));
+            }
+        } else if self.presumed.is_some_and(|presumed| presumed <= number) {
+            self.is_rather(None);
+        }
+    }
+
+    /// It is not what it was taken for. What is under way was sent in that belief, and tells no more.
+    fn is_rather(&mut self, steady: Option<bool>) {
+        self.steady = steady;
+        self.beyond = None;
+        self.presumed = None;
+    }
+}
+
+impl Newest {
+    fn told_until(&self) -> Instant {
+        time::after(self.at, self.reset)
     }
 }
 
 /// Servers name one or two; a name is theirs to choose, and must not grow our memory.
 const MOST_POLICIES: usize = 8;
-/// Resets told by two answers that lie closer together are the same one.
-const SAME_RESET: Duration = Duration::from_millis(1500);
 /// As often as this, a refusal in spite of what was said to be left is a matter of other clients.
 const REQUESTS_PER_LIE: u64 = 200;
 /// So short a window is taken for a bucket until it refuses: a rate a second is the usual way to

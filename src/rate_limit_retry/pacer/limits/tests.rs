@@ -138,6 +138,57 @@ fn answers_to_what_was_sent_unseen_do_not_make_a_window_look_like_a_bucket() {
 }
 
 #[test]
+fn answers_that_overtake_each_other_let_no_more_through_than_are_left() {
+    let now = time::now();
+    for (window, opens) in [(60, 60 * SECOND), (1, SECOND / 20)] {
+        let policies = [policy(20, window)];
+        let mut limits = Limits::new(Learning::Gentle(8), [], None, now);
+        let sent = send(&mut limits, 8, now);
+        // The last of them was the first to arrive, and is the first to be answered.
+        limits.told(Some(sent[7]), &[left(19, window)], &policies, now);
+        limits.let_through(sent[7], now);
+        send(&mut limits, 12, now);
+        assert_eq!(limits.turn(now), Turn::At(now + opens));
+    }
+}
+
+#[test]
+fn a_refusal_does_not_make_a_bucket_a_window_for_good() {
+    let start = time::now();
+    let policies = [policy(20, 1)];
+    let mut limits = learning(start);
+    // Others have emptied it.
+    limits.told(None, &[left(0, 1)], &policies, start);
+    let first = start + SECOND / 20;
+    let sent = send(&mut limits, 1, first);
+    limits.told(Some(sent[0]), &[left(0, 1)], &policies, first);
+    limits.refused(Some(sent[0]), hint(1), first);
+    // After a second it holds no more than one, which no window of twenty does.
+    let second = first + SECOND;
+    let sent = send(&mut limits, 1, second);
+    assert_eq!(limits.turn(second), Turn::At(second + SECOND));
+    limits.told(Some(sent[0]), &[left(0, 1)], &policies, second);
+    limits.let_through(sent[0], second);
+    assert_eq!(limits.turn(second), Turn::At(second + SECOND / 20));
+}
+
+#[test]
+fn whether_a_lost_request_was_counted_the_next_answer_says() {
+    let now = time::now();
+    for (remaining, more) in [(2, 2), (3, 3)] {
+        let mut limits = learning(now);
+        let sent = send(&mut limits, 3, now);
+        limits.told(Some(sent[0]), &[left(4, 60)], &[policy(5, 60)], now);
+        limits.let_through(sent[0], now);
+        limits.lost(sent[1]);
+        limits.told(Some(sent[2]), &[left(remaining, 60)], &[policy(5, 60)], now);
+        limits.let_through(sent[2], now);
+        send(&mut limits, more, now);
+        assert_eq!(limits.turn(now), Turn::At(now + 60 * SECOND));
+    }
+}
+
+#[test]
 fn a_server_that_tells_all_is_believed_more_than_what_was_learnt() {
     let now = time::now();
     for (policies, at_once) in [(vec![policy(9, 10)], 5), (vec![], 1)] {

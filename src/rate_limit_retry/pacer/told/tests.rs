@@ -5,7 +5,7 @@ use super::*;
 /// One that sends requests and hears of them; times are milliseconds.
 struct Client {
     told: Told,
-    sent: u64,
+    requests: Vec<Numbered>,
     start: Instant,
 }
 
@@ -13,7 +13,7 @@ impl Client {
     fn new() -> Self {
         Self {
             told: Told::default(),
-            sent: 0,
+            requests: Vec::new(),
             start: time::now(),
         }
     }
@@ -26,20 +26,23 @@ impl Client {
         client
     }
 
+    fn sent(&self) -> u64 {
+        self.requests.len() as u64
+    }
+
     fn at(&self, millis: u64) -> Instant {
         self.start + Duration::from_millis(millis)
     }
 
     /// What the next request is told.
     fn turn(&mut self, millis: u64) -> Turn {
-        self.told.turn(self.sent + 1, self.at(millis))
+        self.told.turn(self.sent() + 1, self.at(millis))
     }
 
     /// How many may be sent at once; none of them is.
     fn may_send(&mut self, millis: u64) -> u64 {
-        let now = self.at(millis);
+        let (now, sent) = (self.at(millis), self.sent());
         let told = &mut self.told;
-        let sent = self.sent;
         let go = (1..=1000).take_while(|next| told.turn(sent + next, now) == Turn::Go);
         go.count() as u64
     }
@@ -47,8 +50,8 @@ impl Client {
     fn sends(&mut self, requests: u64, millis: u64) {
         for _ in 0..requests {
             assert_eq!(self.turn(millis), Turn::Go);
-            self.sent += 1;
-            self.told.sent(self.sent, self.at(millis));
+            let sent = self.told.sent(self.sent() + 1, self.at(millis));
+            self.requests.push(sent);
         }
     }
 
@@ -60,9 +63,26 @@ impl Client {
         limits: &[RateLimit],
         policies: &[RateLimitPolicy],
     ) {
-        let now = self.at(millis);
-        self.told.answered(number, self.sent, limits, policies, now);
-        self.told.let_through(number, now);
+        self.is_told(number, millis, limits, policies);
+        self.told.let_through(number, self.at(millis));
+    }
+
+    /// The answer to the `number`th says this.
+    fn is_told(
+        &mut self,
+        number: u64,
+        millis: u64,
+        limits: &[RateLimit],
+        policies: &[RateLimitPolicy],
+    ) {
+        let request = self.requests.get(number as usize - 1).copied();
+        let (now, sent) = (self.at(millis), self.sent());
+        self.told.answered(request, sent, limits, policies, now);
+    }
+
+    /// The `number`th was refused, and its answer says nothing.
+    fn is_refused(&mut self, number: u64, millis: u64) {
+        self.told.refused(number, self.sent(), self.at(millis));
     }
 
     fn waits_until(&self, millis: u64) -> Turn {
@@ -134,10 +154,10 @@ fn where_no_quota_is_told_one_request_asks_for_it_after_the_reset() {
 fn where_the_one_that_asks_is_lost_or_refused_another_may() {
     let mut client = Client::told(left(0, 10), None);
     client.sends(1, 10_000);
-    client.told.lost();
+    client.told.lost(2);
     client.sends(1, 10_000);
     assert_eq!(client.turn(10_000), Turn::AfterAnswer);
-    client.told.refused(3);
+    client.is_refused(3, 10_000);
     assert_eq!(client.turn(10_000), Turn::Go);
 }
 
@@ -167,6 +187,47 @@ fn a_limit_without_a_reset_holds_nobody() {
     };
     let mut client = Client::told(limit, Some(policy(5, 10)));
     assert_eq!(client.may_send(0), 1000);
+}
+
+#[test]
+fn requests_whose_answers_take_long_are_counted_in_the_window_they_were_sent_in() {
+    let mut client = Client::told(left(9, 10), Some(policy(10, 10)));
+    client.sends(9, 0);
+    // Nine hang, and one that is sent late may still be counted in the next window.
+    client.sends(9, 10_000);
+    client.hears(11, 10_100, &[left(0, 10)], &[policy(10, 10)]);
+    (12..=19).for_each(|number| client.hears(number, 10_100, &[left(1, 10)], &[policy(10, 10)]));
+    client.sends(9, 20_100);
+    (20..=28).for_each(|number| client.hears(number, 20_100, &[left(1, 2)], &[policy(10, 10)]));
+    client.sends(1, 22_000);
+    assert_eq!(client.may_send(22_100), 9);
+}
+
+#[test]
+fn what_was_left_in_the_window_before_says_nothing_of_this_one() {
+    let mut client = Client::told(left(1, 10), Some(policy(5, 10)));
+    client.sends(1, 9_900);
+    // It may have been counted in this one.
+    assert_eq!(client.may_send(10_000), 4);
+    client.hears(2, 10_100, &[left(0, 1)], &[policy(5, 10)]);
+    assert_eq!(client.may_send(10_100), 5);
+}
+
+#[test]
+fn a_server_may_reset_sooner_than_it_said() {
+    let mut client = Client::told(left(0, 10), Some(policy(5, 10)));
+    client.sends(1, 10_000);
+    client.hears(2, 10_100, &[left(2, 3)], &[policy(5, 10)]);
+    client.sends(2, 10_100);
+    assert_eq!(client.turn(10_100), client.waits_until(13_100));
+}
+
+#[test]
+fn what_is_left_after_a_later_request_counts_though_it_is_more() {
+    let mut client = Client::told(left(1, 10), None);
+    client.sends(1, 100);
+    client.hears(2, 200, &[left(3, 10)], &[]);
+    assert_eq!(client.may_send(200), 3);
 }
 
 // ===== what counts =====
@@ -211,7 +272,8 @@ fn an_answer_to_an_older_request_says_nothing_new() {
     let mut client = Client::new();
     client.sends(3, 0);
     client.hears(3, 100, &[left(2, 10)], &[policy(5, 10)]);
-    client.hears(1, 200, &[left(4, 30)], &[policy(5, 10)]);
+    client.hears(1, 200, &[left(4, 10)], &[policy(5, 10)]);
+    client.hears(2, 200, &[left(3, 10)], &[policy(5, 10)]);
     assert_eq!(client.may_send(200), 2);
     client.sends(2, 200);
     assert_eq!(client.turn(200), client.waits_until(10_100));
@@ -240,15 +302,15 @@ fn a_later_reset_is_another_one() {
 #[test]
 fn more_names_than_eight_are_not_remembered() {
     let mut client = Client::new();
-    client.sends(1, 0);
+    client.sends(3, 0);
     let limits: Vec<_> = (0..20)
         .map(|name| left_of(&name.to_string(), 5 + name, 10))
         .collect();
     client.hears(1, 0, &limits, &[]);
     assert_eq!(client.told.policies.len(), 8);
-    client.hears(1, 0, &[left_of("another", 0, 10)], &[]);
-    assert_eq!(client.may_send(0), 5);
-    client.hears(1, 0, &[left_of("7", 2, 10)], &[]);
+    client.hears(2, 0, &[left_of("another", 0, 10)], &[]);
+    assert_eq!(client.may_send(0), 4);
+    client.hears(3, 0, &[left_of("7", 2, 10)], &[]);
     assert_eq!(client.may_send(0), 2);
 }
 
@@ -272,6 +334,16 @@ fn silence_before_the_reset_and_of_older_requests_changes_nothing() {
     client.sends(1, 500);
     client.hears(3, 600, &[], &[]);
     assert_eq!(client.turn(600), client.waits_until(10_000));
+}
+
+#[test]
+fn a_silent_answer_was_not_counted_if_the_next_one_has_as_much_left_as_without_it() {
+    let mut client = Client::told(left(5, 10), Some(policy(6, 10)));
+    client.sends(2, 100);
+    client.hears(2, 200, &[], &[]);
+    assert_eq!(client.may_send(200), 3);
+    client.hears(3, 200, &[left(4, 10)], &[policy(6, 10)]);
+    assert_eq!(client.may_send(200), 4);
 }
 
 // ===== buckets =====
@@ -310,44 +382,142 @@ fn answers_to_requests_sent_together_do_not_show_that_a_quota_fills_up() {
     client.sends(2, 0);
     client.hears(1, 100, &[left(0, 10)], &[policy(2, 10)]);
     client.hears(2, 200, &[left(1, 10)], &[policy(2, 10)]);
-    client.sends(1, 200);
     assert_eq!(client.turn(200), client.waits_until(10_100));
 }
 
 #[test]
-fn a_refusal_of_one_that_was_sent_though_nothing_was_left_shows_a_window_for_good() {
-    let mut client = bucket();
-    client.sends(1, 1_000);
+fn a_refused_request_does_not_show_that_a_quota_fills_up() {
+    let policies = [policy(10, 10)];
+    let mut client = Client::told(left(7, 9), Some(policies[0].clone()));
+    client.sends(1, 0);
+    // Others have used up the rest.
+    client.hears(2, 100, &[left(0, 9)], &policies);
+    client.requests.push(client.told.sent(3, client.at(1_000)));
+    client.is_told(3, 1_000, &[left(0, 9)], &policies);
+    client.is_refused(3, 1_000);
+    assert_eq!(client.turn(1_000), client.waits_until(9_000));
+}
+
+#[test]
+fn what_others_have_used_up_of_a_bucket_is_gone() {
+    let mut client = Client::told(left(9, 1), Some(policy(10, 1)));
+    client.sends(1, 10);
+    client.hears(2, 20, &[left(0, 1)], &[policy(10, 1)]);
+    // One at most was gained since it was counted.
+    assert_eq!(client.may_send(20), 1);
+}
+
+/// A bucket of so many that fills up by one a second, has shown what it is, and is empty at 2,000;
+/// two have been answered.
+fn empty_bucket(quota: u64) -> Client {
+    let (told, policies) = ([left(quota - 1, quota)], [policy(quota, quota)]);
+    let mut client = Client::told(told[0].clone(), Some(policies[0].clone()));
     client.sends(1, 2_000);
-    client.told.refused(4);
-    assert_eq!(client.turn(2_000), client.waits_until(10_000));
-    client.sends(10, 10_000);
-    for number in [5, 6] {
-        client.hears(number, 10_000, &[left(9, 10)], &[policy(10, 10)]);
+    client.hears(2, 2_000, &told, &policies);
+    client.sends(quota - 1, 2_000);
+    assert_eq!(client.turn(2_000), client.waits_until(3_000));
+    client
+}
+
+#[test]
+fn after_a_refusal_some_of_a_bucket_is_kept_back_and_then_it_is_taken_for_a_window() {
+    let mut client = empty_bucket(4);
+    client.sends(1, 3_000);
+    client.is_refused(6, 3_000);
+    (3..=5).for_each(|number| client.hears(number, 3_000, &[left(0, 4)], &[policy(4, 4)]));
+    assert_eq!(client.turn(3_000), client.waits_until(5_000));
+    client.sends(1, 5_000);
+    // A quarter is the most.
+    client.is_refused(7, 5_000);
+    assert_eq!(client.turn(5_000), client.waits_until(6_000));
+    assert!(!client.told.policies[0].is_steady());
+}
+
+#[test]
+fn requests_refused_together_count_as_one_refusal() {
+    let mut client = empty_bucket(8);
+    client.sends(1, 3_000);
+    client.sends(1, 4_000);
+    client.is_refused(10, 4_000);
+    client.is_refused(11, 4_000);
+    (3..=9).for_each(|number| client.hears(number, 4_000, &[left(0, 8)], &[policy(8, 8)]));
+    assert_eq!(client.turn(4_000), client.waits_until(6_000));
+    client.sends(1, 6_000);
+    client.is_refused(12, 6_000);
+    assert!(client.told.policies[0].is_steady());
+}
+
+#[test]
+fn after_a_reset_a_window_is_whole_or_there_is_none() {
+    for (remaining, is_steady) in [(0, true), (19, false)] {
+        let mut client = Client::told(left(0, 1), Some(policy(20, 1)));
+        client.sends(1, 50);
+        client.is_refused(2, 50);
+        client.sends(1, 1_000);
+        assert!(!client.told.policies[0].is_steady());
+        client.hears(3, 1_050, &[left(remaining, 1)], &[policy(20, 1)]);
+        assert_eq!(client.told.policies[0].is_steady(), is_steady);
     }
-    let known = client.told.policies[0].steady;
-    assert_eq!(known, Some(false));
+}
+
+#[test]
+fn of_requests_refused_together_the_second_does_not_change_what_the_first_has_shown() {
+    let mut client = Client::told(left(0, 1), Some(policy(20, 1)));
+    client.sends(1, 50);
+    client.is_refused(2, 50);
+    client.sends(1, 1_000);
+    client.hears(3, 1_000, &[left(0, 1)], &[policy(20, 1)]);
+    client.sends(1, 1_050);
+    client.sends(1, 1_100);
+    client.is_refused(4, 1_150);
+    client.is_refused(5, 1_150);
+    assert!(!client.told.policies[0].is_steady());
+}
+
+#[test]
+fn what_was_taken_for_a_window_is_seen_to_fill_up_all_the_same() {
+    let mut client = bucket();
+    client.told.policies[0].steady = Some(false);
+    client.sends(1, 1_000);
+    assert_eq!(client.turn(1_000), client.waits_until(9_000));
+    client.sends(2, 9_000);
+    client.hears(4, 9_000, &[left(8, 9)], &[policy(10, 10)]);
+    client.hears(5, 9_000, &[left(7, 9)], &[policy(10, 10)]);
+    client.sends(1, 12_000);
+    client.hears(6, 12_000, &[left(8, 9)], &[policy(10, 10)]);
+    assert!(client.told.policies[0].is_steady());
 }
 
 #[test]
 fn a_refusal_of_one_that_was_left_does_not_show_a_window() {
     let mut client = bucket();
     client.sends(1, 1_000);
-    client.told.refused(3);
+    client.is_refused(3, 1_000);
     client.sends(1, 2_000);
     assert_eq!(client.turn(2_000), client.waits_until(3_000));
 }
 
 #[test]
+fn a_bucket_that_has_shown_that_it_fills_up_keeps_nothing_back_for_others() {
+    let mut client = bucket();
+    client.sends(1, 1_000);
+    client.sends(1, 2_000);
+    client.hears(4, 2_000, &[left(5, 5)], &[policy(10, 10)]);
+    client.sends(1, 2_000);
+    client.is_refused(5, 2_000);
+    // Four have ended, and one is under way.
+    assert_eq!(client.turn(2_000), client.waits_until(4_000));
+}
+
+#[test]
 fn a_rate_a_second_is_taken_for_a_bucket_until_it_refuses() {
     for window in [1, 2] {
-        let mut client = Client::told(left(1, 1), Some(policy(20, window)));
+        let mut client = Client::told(left(0, 1), Some(policy(20, window)));
         let gap = 50 * window;
-        client.sends(1, 0);
         assert_eq!(client.turn(0), client.waits_until(gap));
         client.sends(1, gap);
         assert_eq!(client.turn(gap), client.waits_until(2 * gap));
-        client.told.refused(3);
+        client.is_refused(2, gap);
         assert_eq!(client.turn(gap), client.waits_until(1_000));
     }
     let mut client = Client::told(left(1, 1), Some(policy(20, 3)));
@@ -356,13 +526,48 @@ fn a_rate_a_second_is_taken_for_a_bucket_until_it_refuses() {
 }
 
 #[test]
-fn a_bucket_that_is_full_again_is_asked_how_much_that_is_by_one_request() {
+fn a_refusal_after_the_reset_of_a_rate_a_second_shows_that_there_is_none() {
+    let mut client = Client::told(left(4, 1), Some(policy(20, 1)));
+    client.told.policies[0].steady = Some(false);
+    client.sends(4, 0);
+    assert_eq!(client.turn(0), client.waits_until(1_000));
+    // No more than it was seen to hold, for all that is left of four under way.
+    (2..=5).for_each(|number| client.hears(number, 500, &[left(5 - number, 1)], &[policy(20, 1)]));
+    client.sends(5, 1_000);
+    assert_eq!(client.turn(1_000), client.waits_until(2_000));
+    client.is_refused(8, 1_000);
+    assert!(client.told.policies[0].is_steady());
+}
+
+#[test]
+fn a_bucket_that_is_full_again_holds_what_it_was_seen_to_hold_until_it_says_more() {
     let mut client = bucket();
     client.sends(1, 1_000);
-    client.sends(1, 60_000);
+    client.hears(3, 1_000, &[left(0, 10)], &[policy(10, 10)]);
+    client.sends(2, 60_000);
     assert_eq!(client.turn(60_000), client.waits_until(61_000));
     client.hears(4, 60_100, &[left(9, 1)], &[policy(10, 10)]);
-    assert_eq!(client.may_send(60_100), 9);
+    assert_eq!(client.may_send(60_100), 8);
+    client.sends(1, 200_000);
+    assert_eq!(client.may_send(200_000), 9);
+}
+
+#[test]
+fn where_requests_went_unseen_before_they_come_off_what_is_left() {
+    let mut client = Client::new();
+    let (now, policies) = (client.at(0), [policy(20, 1)]);
+    let unseen = |client: &mut Client, remaining| {
+        let sent = client.sent();
+        client
+            .told
+            .answered(None, sent, &[left(remaining, 1)], &policies, now);
+    };
+    unseen(&mut client, 19);
+    client.sends(5, 0);
+    // In whichever order.
+    unseen(&mut client, 10);
+    unseen(&mut client, 17);
+    assert_eq!(client.may_send(0), 5);
 }
 
 // ===== whether to go by it alone =====
@@ -396,13 +601,13 @@ fn fields_that_tell_all_are_enough_by_themselves() {
 fn fields_that_mislead_are_no_longer_enough_but_for_one_lie_in_two_hundred() {
     let mut client = Client::told(left(5, 10), Some(policy(5, 10)));
     client.sends(3, 0);
-    client.told.refused(2);
+    client.is_refused(2, 0);
     assert!(client.told.guides(4));
-    client.told.refused(3);
+    client.is_refused(3, 0);
     assert!(!client.told.guides(4));
     assert!(!client.told.guides(199));
     assert!(client.told.guides(200));
-    client.told.refused(4);
+    client.is_refused(4, 0);
     assert!(!client.told.guides(399));
 }
 
@@ -416,12 +621,12 @@ fn a_refusal_of_what_was_not_left_is_no_lie() {
         &[left(3, 10), left_of("other", 100, 10)],
         &[policy(5, 10)],
     );
-    (5..=9).for_each(|number| client.told.refused(number));
+    (5..=9).for_each(|number| client.is_refused(number, 0));
     assert_eq!(client.told.misled, 0);
     // Nor is one that was answered before.
-    client.told.refused(1);
+    client.is_refused(1, 0);
     assert_eq!(client.told.misled, 0);
-    client.told.refused(4);
+    client.is_refused(4, 0);
     assert_eq!(client.told.misled, 1);
 }
 
@@ -430,6 +635,41 @@ fn a_refusal_of_what_was_not_left_is_no_lie() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
+    // The server decides in one order, and its answers come in another.
+    #[test]
+    fn in_whichever_order_requests_are_decided_on_no_more_are_sent_than_are_left_and_no_less(
+        quota in 1..30_u64,
+        window in prop_oneof![Just(1_u64), Just(60)],
+        at_once in 1..10_usize,
+        choices in prop::collection::vec((0..100_usize, prop::bool::ANY), 200..201),
+    ) {
+        let mut client = Client::new();
+        let (mut arriving, mut answers, mut remaining) = (Vec::new(), Vec::new(), quota);
+        // As many as there are to begin with; nobody has told anything.
+        let first = at_once.min(quota as usize) as u64;
+        client.sends(first, 0);
+        arriving.extend(1..=first);
+        for (choice, is_answer) in choices {
+            if is_answer && !answers.is_empty() {
+                let (number, remaining) = answers.swap_remove(choice % answers.len());
+                client.hears(number, 0, &[left(remaining, window)], &[policy(quota, window)]);
+                while arriving.len() + answers.len() < at_once && client.turn(0) == Turn::Go {
+                    client.sends(1, 0);
+                    arriving.push(client.sent());
+                }
+            } else if !arriving.is_empty() {
+                let number = arriving.swap_remove(choice % arriving.len());
+                prop_assert!(remaining > 0, "one too many");
+                remaining -= 1;
+                answers.push((number, remaining));
+            }
+        }
+        prop_assert!(client.sent() <= quota);
+        if arriving.is_empty() && answers.is_empty() {
+            prop_assert_eq!(client.sent(), quota);
+        }
+    }
+
     #[test]
     fn whatever_is_said_a_wait_has_an_end(
         steps in prop::collection::vec(
@@ -437,25 +677,26 @@ proptest! {
             1..100,
         ),
     ) {
-        let (mut told, mut now, mut sent) = (Told::default(), time::now(), 0);
+        let (mut told, mut now, mut requests) = (Told::default(), time::now(), Vec::new());
         for (step, which, remaining, reset, window) in steps {
             now += Duration::from_millis(reset % 3000);
+            let sent = requests.len() as u64;
             match told.turn(sent + 1, now) {
                 Turn::At(at) => prop_assert!(at > now),
                 Turn::Go | Turn::AfterAnswer if step < 3 => {
-                    sent += 1;
-                    told.sent(sent, now);
+                    requests.push(told.sent(sent + 1, now));
                 }
                 Turn::Go | Turn::AfterAnswer => {}
             }
             let number = sent.saturating_sub(which);
             match step {
-                3 => told.lost(),
-                4 => told.refused(number),
+                3 => told.lost(number),
+                4 => told.refused(number, sent, now),
                 5 => told.let_through(number, now),
                 _ => {
                     let (limits, policies) = ([left(remaining, reset)], [policy(which, window)]);
-                    told.answered(number, sent, &limits, &policies, now);
+                    let request = requests.get(number.wrapping_sub(1) as usize).copied();
+                    told.answered(request, sent, &limits, &policies, now);
                 }
             }
         }
