@@ -191,12 +191,24 @@ fn harder() -> Vec<Scenario> {
         // Latency and failures.
         new("bucket 20/s, burst 20, latency varies", bucket(20, 20)).latency(VARYING),
         new(
+            "bucket 20/s, burst 20, RateLimit, latency varies",
+            bucket(20, 20),
+        )
+        .fields(Fields::RateLimit)
+        .latency(VARYING),
+        new(
             "bucket 20/s, burst 1, no hint, latency varies",
             bucket(20, 1),
         )
         .hint(Hint::Absent)
         .latency(VARYING),
         new("window 300/60 s, latency varies", window_of_a_minute()).latency(VARYING),
+        new(
+            "window 300/60 s, RateLimit, latency varies",
+            window_of_a_minute(),
+        )
+        .fields(Fields::RateLimit)
+        .latency(VARYING),
         new("bucket 20/s, burst 20, 1 % fail", bucket(20, 20))
             .weather(|weather| weather.failing(0.01)),
     ];
