@@ -278,6 +278,7 @@ impl Gate {
                 .map(|until| until.saturating_duration_since(now)),
             rate: estimate.map(|(rate, _)| rate),
             burst: estimate.map(|(_, burst)| burst as u64),
+            concurrency: state.limits.most_learned(),
             waiting: state.queue.len(),
             under_way: state.limits.under_way(),
             refusals: state.limits.refusals(),

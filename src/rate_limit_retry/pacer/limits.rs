@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
+    concurrency::{self, Concurrency},
     learned::{Learned, Pause, Sent, Turn},
     quota::{Quota, Used},
     told::{Numbered, Told},
@@ -25,6 +26,8 @@ pub(super) struct Limits {
     under_way: u32,
     told: Told,
     learned: Option<Learned>,
+    /// What is learned of another kind of limit. While there is one, the rate is not asked for.
+    concurrency: Option<Concurrency>,
     /// Requests sent so far.
     sent: u64,
     refusals: u64,
@@ -44,6 +47,7 @@ struct Spent {
 pub(super) struct Ticket {
     numbered: Numbered,
     sent: Option<Sent>,
+    counted: Option<concurrency::Sent>,
 }
 
 /// How a limit is met by one who knows nothing of it.
@@ -75,6 +79,7 @@ impl Limits {
                 Learning::On => Some(Learned::new()),
                 Learning::Gentle(at_first) => Some(Learned::gentle(at_first)),
             },
+            concurrency: (learning != Learning::Off).then(Concurrency::new),
             sent: 0,
             refusals: 0,
             shown: now,
@@ -100,8 +105,12 @@ impl Limits {
             turn = turn.and(quota.turn(now));
         }
         turn = turn.and(self.told.turn(self.sent + 1, now));
-        if let Some(learned) = &mut self.learned
-            && !self.told.guides(self.sent)
+        if let Some(concurrency) = &mut self.concurrency {
+            turn = turn.and(concurrency.turn(self.under_way, now));
+        }
+        if !self.told.guides(self.sent)
+            && self.most_learned().is_none()
+            && let Some(learned) = &mut self.learned
         {
             turn = turn.and(learned.turn(now));
         }
@@ -117,6 +126,7 @@ impl Limits {
         if waited || !self.quotas.is_empty() {
             self.shown = now;
         }
+        let others = self.under_way;
         self.sent += 1;
         self.under_way += 1;
         for quota in &mut self.quotas {
@@ -128,6 +138,10 @@ impl Limits {
                 .learned
                 .as_mut()
                 .map(|learned| learned.sent(waited, now)),
+            counted: self
+                .concurrency
+                .as_mut()
+                .map(|concurrency| concurrency.sent(others, now)),
         }
     }
 
@@ -136,6 +150,9 @@ impl Limits {
         self.told.let_through(ticket.numbered.number, now);
         if let (Some(learned), Some(sent)) = (&mut self.learned, ticket.sent) {
             learned.let_through(sent, now);
+        }
+        if let (Some(concurrency), Some(counted)) = (&mut self.concurrency, ticket.counted) {
+            concurrency.let_through(counted, now);
         }
     }
 
@@ -161,7 +178,38 @@ impl Limits {
             (Some(learned), None) => learned.refused_unseen(pause, now),
             (None, _) => time::after(now, pause.length()),
         };
+        let until = self.count_refusal(ticket, pause, until, now);
         self.close_until(until, now);
+    }
+
+    /// Returns until when nothing is to be sent, if it was that time.
+    fn count_refusal(
+        &mut self,
+        ticket: Option<Ticket>,
+        pause: Pause,
+        until: Instant,
+        now: Instant,
+    ) -> Instant {
+        let Some(concurrency) = &mut self.concurrency else {
+            return until;
+        };
+        let by_hint = match pause {
+            Pause::Hint(_) => true,
+            Pause::Guess(_) => false,
+            // Who is down refuses whatever the count.
+            Pause::Outage(_) => return until,
+        };
+        let Some(counted) = ticket.and_then(|ticket| ticket.counted) else {
+            concurrency.refused_unseen(now);
+            return until;
+        };
+        let closed = if by_hint { until - now } else { Duration::ZERO };
+        concurrency.refused(counted, closed);
+        if by_hint || concurrency.most().is_none() {
+            return until;
+        }
+        // What has to come is an answer, and no time.
+        now
     }
 
     fn close_until(&mut self, until: Instant, now: Instant) {
@@ -213,7 +261,8 @@ impl Limits {
     /// When a request could be sent that has so many before it, as far as is known.
     pub(super) fn expected(&self, ahead: usize, now: Instant) -> Instant {
         let opens = self.closed_until.map_or(now, |until| until.max(now));
-        let Some((rate, burst)) = self.learned.as_ref().and_then(Learned::estimate) else {
+        let concurrency = self.concurrency.as_ref().and_then(Concurrency::estimate);
+        let Some((rate, burst)) = concurrency.or_else(|| self.estimate()) else {
             return opens;
         };
         let waits = (ahead as f64 + 1.0 - burst).max(0.0) / rate.max(1e-9);
@@ -239,8 +288,15 @@ impl Limits {
         self.closed_until.filter(|until| now < *until)
     }
 
+    /// The rate and the burst that were learned, unless the limit is on something else.
     pub(super) fn estimate(&self) -> Option<(f64, f64)> {
-        self.learned.as_ref().and_then(Learned::estimate)
+        let learned = self.learned.as_ref().and_then(Learned::estimate);
+        learned.filter(|_| self.most_learned().is_none())
+    }
+
+    /// How many may be under way, if the limit was found to be on that.
+    pub(super) fn most_learned(&self) -> Option<u32> {
+        self.concurrency.as_ref().and_then(Concurrency::most)
     }
 
     pub(super) fn refusals(&self) -> u64 {

@@ -21,6 +21,7 @@ use crate::{
     time,
 };
 
+mod concurrency;
 mod gate;
 mod history;
 mod learned;
@@ -69,6 +70,8 @@ pub(super) use self::{
 ///   others, so that a request which is refused whatever the pace does not stand in their way;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
+/// - or learns how many may be under way at the same time, where refusals show that the limit is on
+///   that, and tries one more the more rarely, the longer a refusal closes the limit;
 /// - sends no more than a `RateLimit` field says is left;
 /// - tells callers at once, and locally, when a pause is longer than
 ///   [`max_wait`](super::RateLimitRetryLayer::max_wait): a daily quota is spent;
@@ -144,7 +147,7 @@ impl Pacer {
         }
     }
 
-    /// Learns no rate: only the limits given here hold, and the pauses that a server asks for. For
+    /// Learns no limit: only those given here hold, and the pauses that a server asks for. For
     /// limits that are known to the last request.
     #[must_use]
     pub fn without_learning(mut self) -> Self {
@@ -382,10 +385,13 @@ pub struct LimitSnapshot {
     /// How long nothing is sent, if it is closed.
     pub closed_for: Option<Duration>,
     /// The rate that it was seen to let through, in requests a second; `None` before the second
-    /// refusal.
+    /// refusal, and where the limit is on [`concurrency`](Self::concurrency).
     pub rate: Option<f64>,
-    /// How many requests it was seen to let through at once; `None` before the second refusal.
+    /// How many requests it was seen to let through at once; `None` when there is no rate.
     pub burst: Option<u64>,
+    /// How many requests it was seen to let through at the same time, if refusals have shown that the
+    /// limit is on that. What was given to [`Pacer::concurrency`] is not shown here.
+    pub concurrency: Option<u32>,
     /// Requests that wait for their turn.
     pub waiting: usize,
     /// Requests that were sent and not answered yet.
@@ -403,6 +409,9 @@ impl fmt::Display for LimitSnapshot {
         }
         if let (Some(rate), Some(burst)) = (self.rate, self.burst) {
             write!(f, ", {rate:.2} a second with bursts of {burst}")?;
+        }
+        if let Some(concurrency) = self.concurrency {
+            write!(f, ", {concurrency} at a time")?;
         }
         write!(
             f,

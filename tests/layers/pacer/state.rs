@@ -94,6 +94,41 @@ async fn a_snapshot_tells_what_is_known_and_reads_like_a_sentence() {
     assert_eq!(keys, ["a", "b"].map(LimitKey::new));
 }
 
+/// Has places for so many requests at the same time, and refuses the others.
+fn places(places: usize, hint: Option<&'static str>) -> Probe {
+    let taken = Arc::new(AtomicUsize::new(0));
+    Probe::new(move |_, _| {
+        if taken.fetch_add(1, Ordering::Relaxed) >= places {
+            taken.fetch_sub(1, Ordering::Relaxed);
+            return Ok(hint.map_or_else(|| status(429), refused));
+        }
+        let taken = Arc::clone(&taken);
+        tokio::spawn(async move {
+            // The place is free when the answer comes.
+            sleep(LATENCY - Duration::from_millis(1)).await;
+            taken.fetch_sub(1, Ordering::Relaxed);
+        });
+        Ok(status(200))
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn how_many_may_be_under_way_is_learned_by_how_many_fitted_at_refusals() {
+    for hint in [None, Some("1")] {
+        let (api, pacer) = paced(Pacer::new(), &places(8, hint));
+        let start = now();
+        all_served(send_all(&api, 0..3000)).await;
+        // 3.75 s, if it had been known from the start.
+        assert!(start.elapsed() < 10 * SECOND, "{:?}", start.elapsed());
+        let limit = only(&pacer);
+        assert!(matches!(limit.concurrency, Some(8..=9)), "{limit}");
+        assert_eq!((limit.rate, limit.burst), (None, None));
+        assert!(limit.to_string().contains(" at a time, "), "{limit}");
+        // The first crowd is sent unseen.
+        assert!(limit.refusals < 2992 + 60, "{limit}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rate_and_a_burst_are_learned_by_what_was_let_through() {
     for hinted in [false, true] {

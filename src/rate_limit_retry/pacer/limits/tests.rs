@@ -253,6 +253,119 @@ fn a_limit_is_spent_until_what_is_left_of_the_pause_can_be_waited_for() {
     assert_eq!(limits.turn(over), Turn::Go);
 }
 
+// ===== concurrency =====
+
+/// What a server of eight places does with so many requests, each of which takes 50 ms: how many it
+/// refuses, and how long all take.
+fn eight_at_a_time(limits: &mut Limits, pause: Pause, requests: usize) -> (usize, Duration) {
+    let start = time::now();
+    let (mut now, mut opens) = (start, start);
+    let (mut under_way, mut done, mut refused) = (Vec::new(), 0, 0);
+    while done < requests {
+        for (_, ticket, fits) in under_way.extract_if(.., |(answer, _, _)| *answer <= now) {
+            if fits {
+                done += 1;
+                limits.let_through(ticket, now);
+            } else {
+                refused += 1;
+                limits.refused(Some(ticket), pause, now);
+                if let Pause::Hint(hint) = pause {
+                    opens = now + hint;
+                }
+            }
+        }
+        while under_way.len() < 100 && limits.turn(now) == Turn::Go {
+            assert!(now >= opens);
+            let working = under_way.iter().filter(|(_, _, fits)| *fits).count();
+            let answer = now + Duration::from_millis(50);
+            under_way.push((answer, limits.sent(true, now), working < 8));
+        }
+        now += Duration::from_millis(1);
+    }
+    for (_, ticket, _) in under_way {
+        limits.lost(ticket);
+    }
+    (refused, now - start)
+}
+
+#[test]
+fn a_limit_on_concurrency_is_found_and_obeyed_with_a_hint_and_without() {
+    for (pause, within) in [(hint(1), 24 * SECOND), (Pause::Guess(SECOND), 24 * SECOND)] {
+        let mut limits = learning(time::now());
+        limits.refused(None, pause, time::now());
+        let (refused, took) = eight_at_a_time(&mut limits, pause, 3000);
+        assert!(took < within, "{pause:?}: {took:?}");
+        assert!(refused < 60, "{pause:?}: {refused}");
+        assert!(matches!(limits.most_learned(), Some(8 | 9)));
+        assert_eq!(limits.estimate(), None);
+    }
+}
+
+#[test]
+fn a_turn_is_expected_by_how_many_go_at_a_time() {
+    let mut limits = learning(time::now());
+    eight_at_a_time(&mut limits, hint(1), 1000);
+    let now = time::now() + HOUR;
+    let wait = (limits.expected(1608, now) - now).as_secs_f64();
+    assert!((9.0..11.0).contains(&wait), "{wait}");
+}
+
+/// Lets through twenty one by one, beside others, and then eight of nine at once. Returns when the ninth
+/// was refused.
+fn show_eight_at_a_time(limits: &mut Limits, pause: Pause) -> Instant {
+    let start = time::now();
+    let at = |millis| start + Duration::from_millis(millis);
+    limits.refused(None, hint(1), start);
+    let others: Vec<_> = (0..8).map(|_| limits.sent(true, at(1000))).collect();
+    for number in 0..20 {
+        let ticket = limits.sent(true, at(1000 + 5 * number));
+        limits.let_through(ticket, at(1050 + 5 * number));
+    }
+    let refused = limits.sent(true, at(1100));
+    limits.refused(Some(refused), hint(1), at(1150));
+    others.into_iter().for_each(|other| limits.lost(other));
+
+    let sent: Vec<_> = (0..9).map(|_| limits.sent(true, at(2150))).collect();
+    for ticket in &sent[..8] {
+        limits.let_through(*ticket, at(2200));
+    }
+    limits.refused(Some(sent[8]), pause, at(2200));
+    at(2200)
+}
+
+#[test]
+fn without_a_hint_an_answer_is_waited_for_and_no_time() {
+    let mut limits = learning(time::now());
+    let now = show_eight_at_a_time(&mut limits, Pause::Guess(SECOND));
+    assert_eq!(limits.most_learned(), Some(8));
+    assert_eq!(limits.closed_until(now), None);
+
+    let sent: Vec<_> = (0..9).map(|_| limits.sent(true, now)).collect();
+    limits.refused(Some(sent[8]), Pause::Guess(SECOND), now);
+    assert_eq!(limits.turn(now), Turn::AfterAnswer);
+    limits.refused(Some(sent[7]), hint(1), now);
+    assert_eq!(limits.turn(now), Turn::At(now + SECOND));
+}
+
+#[test]
+fn without_learning_every_refusal_closes_the_limit() {
+    let mut limits = Limits::new(Learning::Off, [], None, time::now());
+    let now = show_eight_at_a_time(&mut limits, Pause::Guess(SECOND));
+    assert_eq!(limits.most_learned(), None);
+    assert_eq!(limits.turn(now), Turn::At(now + SECOND));
+}
+
+#[test]
+fn a_server_that_is_down_is_asked_no_sooner_for_what_is_known_of_concurrency() {
+    let mut limits = learning(time::now());
+    eight_at_a_time(&mut limits, hint(1), 1000);
+    let (most, now) = (limits.most_learned(), time::now() + HOUR);
+    let sent = send(&mut limits, 1, now);
+    limits.refused(Some(sent[0]), Pause::Outage(5 * SECOND), now);
+    assert_eq!(limits.turn(now), Turn::At(now + 5 * SECOND));
+    assert_eq!(limits.most_learned(), most);
+}
+
 // ===== expectations =====
 
 #[test]
