@@ -13,6 +13,9 @@ pub(super) struct History {
     from: Instant,
     /// When that refusal was heard of.
     heard: Instant,
+    /// The seconds between the request before the refused one and that, in which a bucket gained less
+    /// than one.
+    gap: f64,
     /// Requests that were under way then, and were let through.
     under_way: u64,
     /// How many requests had been sent when; every `stride`th.
@@ -21,10 +24,11 @@ pub(super) struct History {
 }
 
 impl History {
-    pub(super) fn new(from: Instant, heard: Instant) -> Self {
+    pub(super) fn new(from: Instant, heard: Instant, gap: f64) -> Self {
         Self {
             from,
             heard,
+            gap,
             under_way: 0,
             points: Vec::new(),
             stride: 1,
@@ -85,6 +89,7 @@ impl History {
             first.requests += self.under_way as f64;
         }
         Trail {
+            gap: self.gap,
             steps,
             end: refused.saturating_duration_since(at).as_secs_f64(),
         }
@@ -98,9 +103,32 @@ struct Step {
     requests: f64,
 }
 
+impl Step {
+    /// What is in a bucket after it, at the most: of several requests, only the last is seen.
+    fn after(&self, level: f64, rate: f64, burst: f64) -> f64 {
+        // Full, less the request that the step ends with.
+        let full = (burst - 1.0).max(0.0);
+        let most = if self.requests > 0.0 { full } else { burst };
+        (level + rate * self.seconds - self.requests).min(most)
+    }
+
+    /// The same if they came evenly.
+    fn after_evenly(&self, level: f64, rate: f64, burst: f64) -> f64 {
+        let gained = rate * self.seconds / self.requests.max(1.0);
+        if gained < 1.0 && self.requests > 0.0 {
+            // It was the fullest at the first of them.
+            level.min(burst - gained) + self.requests * (gained - 1.0)
+        } else {
+            self.after(level, rate, burst)
+        }
+    }
+}
+
 /// A stretch of time that begins and ends with a refusal.
 #[derive(Debug)]
 pub(super) struct Trail {
+    /// The seconds from the request let through before it to the refusal that it begins with.
+    gap: f64,
     /// Each ends with a request that was let through, but for those in which there was none.
     steps: Vec<Step>,
     /// The seconds from the last of them to the refused one.
@@ -116,35 +144,63 @@ impl Trail {
         self.steps.iter().map(|step| step.seconds).sum::<f64>() + self.end
     }
 
+    /// The seconds from the last request that was let through to the refused one.
+    pub(super) fn end(&self) -> f64 {
+        self.end
+    }
+
+    /// The least and the greatest rate of a bucket that does just this, if each request arrived up to
+    /// `jitter` seconds earlier or later. The least is the greater one if there is none.
+    ///
+    /// The bucket holds `smallest` at least and `largest` at most.
+    pub(super) fn rates(&self, smallest: f64, largest: f64, jitter: f64) -> (f64, f64) {
+        let slack = |rate: f64| SLACK + rate * jitter;
+        // As much as can be is in the bucket at first, and still too little for one.
+        let enough = |rate: f64| {
+            let levels = self.levels(1.0, |level, step| step.after(level, rate, largest));
+            levels.fold(f64::INFINITY, f64::min) >= -slack(rate)
+        };
+        // As little as can be is in it: it was refused, and the one before it had not been.
+        let too_much = |rate: f64| {
+            let first = (rate * self.gap).min(1.0);
+            let levels = self.levels(first, |level, step| {
+                step.after_evenly(level, rate, smallest)
+            });
+            levels.last().unwrap_or(first) + rate * self.end >= 1.0 + slack(rate)
+        };
+        (least_rate(enough), least_rate(too_much))
+    }
+
+    /// What is in a bucket after each step.
+    fn levels(&self, first: f64, after: impl Fn(f64, &Step) -> f64) -> impl Iterator<Item = f64> {
+        self.steps.iter().scan(first, move |level, step| {
+            *level = after(*level, step);
+            Some(*level)
+        })
+    }
+
     /// The rate, in requests a second, of a bucket of this size that ends empty; at most `most`.
     ///
     /// With a bucket that never overflows, that is requests over time. The smaller the bucket, the
     /// more of the time it was full and gained nothing, and the higher the rate.
     pub(super) fn rate(&self, burst: f64, most: f64) -> f64 {
+        let is_empty = |rate: f64| {
+            let levels = self.levels(EMPTY, |level, step| step.after(level, rate, burst));
+            (levels.last().unwrap_or(EMPTY) + rate * self.end).min(burst) < EMPTY
+        };
         let (mut low, mut high) = (LEAST_RATE, most.max(LEAST_RATE));
-        if self.left_over(high, burst) < EMPTY {
+        if is_empty(high) {
             return high;
         }
         for _ in 0..BISECTIONS {
             let middle = (low * high).sqrt();
-            if self.left_over(middle, burst) < EMPTY {
+            if is_empty(middle) {
                 low = middle;
             } else {
                 high = middle;
             }
         }
         low
-    }
-
-    /// What is in a bucket of this rate and size for the refused request.
-    fn left_over(&self, rate: f64, burst: f64) -> f64 {
-        // Full, less the request that a step ends with.
-        let full = (burst - 1.0).max(0.0);
-        let left = self.steps.iter().fold(EMPTY, |level: f64, step| {
-            let most = if step.requests > 0.0 { full } else { burst };
-            (level + rate * step.seconds - step.requests).min(most)
-        });
-        (left + rate * self.end).min(burst)
     }
 
     /// The most that was let through beyond what this rate gives.
@@ -158,12 +214,32 @@ impl Trail {
     }
 }
 
+/// The least rate for which this is true, if it is for each greater one; endless if it is for none.
+fn least_rate(is_true: impl Fn(f64) -> bool) -> f64 {
+    if !is_true(MOST_RATE) {
+        return f64::INFINITY;
+    }
+    let (mut low, mut high) = (LEAST_RATE, MOST_RATE);
+    for _ in 0..BISECTIONS {
+        let middle = (low * high).sqrt();
+        if is_true(middle) {
+            high = middle;
+        } else {
+            low = middle;
+        }
+    }
+    high
+}
+
 /// Enough to see a burst and a slope, and half a page of memory.
 const MOST_POINTS: usize = 64;
 /// Halvings of the logarithm: far below what the counts can tell.
 const BISECTIONS: u32 = 40;
 /// One request in three hours.
 const LEAST_RATE: f64 = 1e-4;
+const MOST_RATE: f64 = 1e6;
+/// In requests: servers round.
+const SLACK: f64 = 0.01;
 /// A bucket that refuses has not quite enough for a request.
 const EMPTY: f64 = 0.95;
 
@@ -178,7 +254,7 @@ mod tests {
     fn trail(sent: impl IntoIterator<Item = u64>, refused: u64) -> Trail {
         let start = time::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let mut history = History::new(at(0), at(0));
+        let mut history = History::new(at(0), at(0), 0.0);
         history.sent(0, at(1000));
         let (mut count, mut last) = (0, None);
         for millis in sent {

@@ -3,7 +3,8 @@
 //! Two refusals with requests between them tell a rate: at both, the server's bucket was empty, so
 //! what was let through is what it gained ([`History`]). How much it holds (its burst) shows in what
 //! it lets through at once. Neither is known exactly, so both are ranges; they narrow with every
-//! refusal.
+//! refusal. This is true of any limit, more or less. Where one bucket would have done all that was
+//! seen, to the request, it is known far better, and from fewer refusals ([`Buckets`]).
 //!
 //! A limit is used as follows. While it is closed, nothing is sent. When it opens, what it is known to
 //! hold is sent at once (the *rush*); then requests follow at its rate (the *trickle*), slowly ever
@@ -14,8 +15,10 @@ use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-use super::history::{History, Trail};
+use super::{buckets::Buckets, history::History, ramp::Ramp};
 use crate::time;
+
+mod learning;
 
 /// What the limit says to the next request.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,7 +83,15 @@ impl Pause {
 pub(super) struct Learned {
     rate: Option<Rate>,
     burst: Burst,
-    ramp: Ramp,
+    /// Those that would have done all that was seen last.
+    buckets: Option<Buckets>,
+    /// What these have in common, if that is enough.
+    bucket: Option<Bucket>,
+    /// Where a ramp begins in the range of the bucket's rate: with 0 at the least that it may be, with 1
+    /// at the most.
+    lean: f64,
+    /// `None` while everything goes.
+    ramp: Option<Ramp>,
     /// Counts the refusals that were news.
     epoch: u64,
     /// `None` until the first refusal.
@@ -97,7 +108,9 @@ pub(super) struct Learned {
     distrust: u32,
     /// The server says when it opens, and nothing is let through before: a window, not a bucket.
     windowed: bool,
+    /// In seconds, like its mean deviation.
     round_trip: f64,
+    deviation: f64,
 }
 
 /// A rate in requests a second.
@@ -114,8 +127,19 @@ impl Rate {
         (self.least * self.most).sqrt()
     }
 
+    /// With 0 the least that it may be, with 1 the most.
+    fn leaning(self, lean: f64) -> f64 {
+        self.least * self.spread().powf(lean)
+    }
+
     fn spread(self) -> f64 {
         self.most / self.least
+    }
+
+    /// Whether this is another rate than was known before, or is known better.
+    fn is_news_after(self, before: Rate) -> bool {
+        let narrower = self.spread() - 1.0 < 0.8 * (before.spread() - 1.0);
+        narrower || self.least > before.most || self.most < before.least
     }
 }
 
@@ -130,14 +154,12 @@ struct Burst {
     since_refuted: f64,
 }
 
-/// How the rate of sending rises between two refusals.
+/// The limit, as far as it is a bucket.
 #[derive(Clone, Copy, Debug)]
-struct Ramp {
-    /// By which share it rises over `length` requests.
-    step: f64,
-    length: f64,
-    /// Where it starts; at 1 it is at the estimated rate.
-    start: f64,
+struct Bucket {
+    rate: Rate,
+    /// The least that it holds.
+    burst: f64,
 }
 
 /// How the limit will open.
@@ -193,11 +215,10 @@ impl Learned {
                 tried: 1.0,
                 since_refuted: f64::INFINITY,
             },
-            ramp: Ramp {
-                step: MOST_STEP,
-                length: LEAST_RAMP,
-                start: 1.0,
-            },
+            buckets: None,
+            bucket: None,
+            lean: MOST_LEAN,
+            ramp: None,
             epoch: 0,
             history: None,
             began_unseen: false,
@@ -208,12 +229,21 @@ impl Learned {
             distrust: 0,
             windowed: false,
             round_trip: 0.0,
+            deviation: 0.0,
         }
     }
 
     /// The rate in requests a second and the burst, once they are known.
     pub(super) fn estimate(&self) -> Option<(f64, f64)> {
-        self.rate.map(|rate| (rate.value(), self.burst.least))
+        self.rate().map(|rate| (rate.value(), self.burst()))
+    }
+
+    fn rate(&self) -> Option<Rate> {
+        self.bucket.map(|bucket| bucket.rate).or(self.rate)
+    }
+
+    fn burst(&self) -> f64 {
+        self.bucket.map_or(self.burst.least, |bucket| bucket.burst)
     }
 
     // ===== sending =====
@@ -238,15 +268,23 @@ impl Learned {
         self.since_opened.at = Some(now);
         self.since_opened.level_at = Some(now);
         self.since_opened.scout = self.distrust > 0;
-        let Some(rate) = self.rate else { return };
+        let Some(rate) = self.rate() else {
+            self.since_opened.level = START;
+            return;
+        };
         let gained = rate.value() * self.opening.closed - self.opening.under_way;
         let gained = gained.max(0.0) * SHARE_OF_GAIN;
         if !self.opening.by_hint {
-            self.since_opened.level = self.burst.least.min(gained);
+            self.since_opened.level = self.burst().min(gained);
         } else if self.windowed {
             self.since_opened.rush_left = self.burst.tried as u64;
         } else {
-            self.since_opened.rush_left = self.burst.tried.min(gained) as u64;
+            let rush = self.burst.tried.min(gained) as u64;
+            // One is left in a bucket that is known: it makes up for requests that arrive too soon.
+            self.since_opened.rush_left = match self.bucket {
+                Some(_) if rush > 1 => rush - 1,
+                _ => rush,
+            };
         }
     }
 
@@ -262,10 +300,10 @@ impl Learned {
             return self.after_answer(now);
         }
         let unpaced = self.windowed && self.opening.by_hint;
-        let Some(rate) = self.rate.filter(|_| !unpaced) else {
+        let Some(ramp) = self.ramp.filter(|_| !unpaced) else {
             return Turn::Go;
         };
-        let pace = self.pace(rate);
+        let pace = self.pace(ramp);
         self.refill(pace, now);
         let missing = 1.0 - self.since_opened.level;
         if missing <= ROUNDING {
@@ -292,13 +330,14 @@ impl Learned {
             self.since_opened.level = 0.0;
             self.since_opened.level_at = Some(now);
         } else {
-            if let Some(rate) = self.rate {
-                let pace = self.pace(rate);
+            if let Some(ramp) = self.ramp {
+                let pace = self.pace(ramp);
                 self.refill(pace, now);
+                let beyond = self.rate().map_or(0.0, |rate| 1.0 - rate.value() / pace);
                 let since = &mut self.since_opened;
                 if waited && since.level < 2.0 {
                     since.paced += 1.0;
-                    since.beyond += (1.0 - rate.value() / pace).max(0.0);
+                    since.beyond += beyond.max(0.0);
                 }
                 since.level = (since.level - 1.0).max(0.0);
             }
@@ -319,21 +358,29 @@ impl Learned {
     }
 
     /// The rate of sending now.
-    fn pace(&self, rate: Rate) -> f64 {
+    fn pace(&self, ramp: Ramp) -> f64 {
         let since = &self.since_opened;
-        let risen = self.ramp.start + since.paced / self.ramp.length - 1.0;
-        let value = rate.value();
-        let ramped = value * (1.0 + self.ramp.step * (risen + RAMP_BEND * risen.powi(3)));
+        let pace = ramp.pace(since.paced);
+        let Some(rate) = self.rate() else { return pace };
         // More was let through than the limit can have held: it is not what it was.
-        let doubt = 1.5 * self.burst.least + 10.0 + value * self.round_trip + 0.01 * since.paced;
-        ramped.max(value * 0.1) * (since.beyond / doubt).max(1.0)
+        let gained = rate.value() * self.round_trip;
+        let unknown = match self.bucket {
+            Some(bucket) => (bucket.rate.spread() - 1.0).max(0.005),
+            None => 0.01,
+        };
+        let doubt = 1.5 * self.burst() + 10.0 + gained + unknown * since.paced;
+        pace * (since.beyond / doubt).max(1.0)
     }
 
     fn refill(&mut self, pace: f64, now: Instant) {
+        let most = match self.rate() {
+            Some(_) => self.burst().max(1.0),
+            None => START,
+        };
         let since = &mut self.since_opened;
         let at = since.level_at.unwrap_or(now);
         let gained = now.saturating_duration_since(at).as_secs_f64() * pace;
-        since.level = (since.level + gained).min(self.burst.least.max(1.0));
+        since.level = (since.level + gained).min(most);
         since.level_at = Some(at.max(now));
     }
 
@@ -341,10 +388,13 @@ impl Learned {
 
     pub(super) fn let_through(&mut self, sent: Sent, now: Instant) {
         let took = now.saturating_duration_since(sent.at).as_secs_f64();
-        self.round_trip = match self.round_trip {
-            0.0 => took,
-            average => average + (took - average) / 10.0,
-        };
+        match self.round_trip {
+            0.0 => self.round_trip = took,
+            average => {
+                self.deviation += ((took - average).abs() - self.deviation) / 10.0;
+                self.round_trip += (took - average) / 10.0;
+            }
+        }
         self.failures = 0;
         if sent.epoch != self.epoch {
             if sent.epoch + 1 == self.epoch
@@ -393,7 +443,7 @@ impl Learned {
             };
         }
         self.began_unseen = true;
-        self.close(now, 0, pause, now)
+        self.close(now, 0, 0.0, pause, now)
     }
 
     /// Returns when the limit opens, as far as is known here.
@@ -404,6 +454,7 @@ impl Learned {
                 Pause::Guess(_) => now,
             };
         }
+        let mut gap = 0.0;
         if let (Some(history), Some(opened)) = (&self.history, self.since_opened.at) {
             let earlier = if self.began_unseen {
                 self.round_trip
@@ -415,6 +466,7 @@ impl Learned {
             let closed = opened
                 .saturating_duration_since(history.from())
                 .as_secs_f64();
+            gap = trail.end();
             if trail.requests() >= 1.0 {
                 self.began_unseen = false;
                 self.learn(&trail, sent, open, closed + earlier, pause);
@@ -429,20 +481,32 @@ impl Learned {
             };
         }
         let behind = self.since_opened.sent - sent.number;
-        self.close(sent.at, behind, pause, now)
+        self.close(sent.at, behind, gap, pause, now)
     }
 
-    fn close(&mut self, sent_at: Instant, behind: u64, pause: Pause, now: Instant) -> Instant {
-        if self.history.is_none() {
+    /// `gap` are the seconds between the request before the refused one and that.
+    fn close(
+        &mut self,
+        sent_at: Instant,
+        behind: u64,
+        gap: f64,
+        pause: Pause,
+        now: Instant,
+    ) -> Instant {
+        let first = self.history.is_none();
+        if first {
             self.since_opened.window = self.since_opened.window.min(START);
         }
         let by_hint = !matches!(pause, Pause::Guess(_));
         let pause = match pause {
             Pause::Hint(hint) | Pause::Outage(hint) => hint,
             Pause::Guess(guess) => {
-                let first = match self.rate {
-                    Some(rate) => LEAST_PAUSE.max(Duration::from_secs_f64(1.0 / rate.value())),
-                    None => LEAST_PAUSE.max(guess),
+                let gap = |rate: Rate| Duration::from_secs_f64(1.0 / rate.value());
+                let first = match (self.bucket, self.rate) {
+                    // The next one is due then.
+                    (Some(bucket), _) => SHORTEST_PAUSE.max(gap(bucket.rate)),
+                    (None, Some(rate)) => LEAST_PAUSE.max(gap(rate)),
+                    (None, None) => LEAST_PAUSE.max(guess),
                 };
                 let doubled = first.saturating_mul(1 << self.failures.min(16));
                 doubled.min(LONGEST_GUESS.max(first))
@@ -451,154 +515,23 @@ impl Learned {
         self.failures = self.failures.saturating_add(1);
         self.epoch += 1;
         self.is_open = false;
-        self.history = Some(History::new(sent_at, now));
+        self.history = Some(History::new(sent_at, now, gap));
+        let closed = now
+            .saturating_duration_since(sent_at)
+            .saturating_add(pause)
+            .as_secs_f64();
+        if first && by_hint && pause <= SHORT_HINT {
+            // A refusal costs what would have been let through until the hint is over. If that is short,
+            // a rate is found for less than the next one costs.
+            let rate = 2.0 * START / pause.max(LEAST_PAUSE).as_secs_f64();
+            self.ramp = Some(self.search(rate, closed));
+        }
         self.opening = Opening {
             by_hint,
-            closed: now
-                .saturating_duration_since(sent_at)
-                .saturating_add(pause)
-                .as_secs_f64(),
+            closed,
             under_way: behind as f64,
         };
         time::after(now, pause)
-    }
-
-    /// Takes in what was let through between two refusals.
-    ///
-    /// `open` and `closed` are the seconds that the limit was open and closed of that time.
-    fn learn(&mut self, trail: &Trail, refused: Sent, open: f64, closed: f64, pause: Pause) {
-        let accepted = (refused.number - 1) as f64;
-        self.burst.since_refuted += accepted;
-        if refused.rush
-            && let Some(rate) = self.rate
-        {
-            // It held less than was dared. Of the rate that says nothing.
-            self.burst.least = self.burst.least.min(accepted).max(1.0);
-            self.burst.most = self.burst.least + 1.0;
-            self.burst.tried = self.burst.least;
-            self.burst.since_refuted = 0.0;
-            self.ramp.start = self.start_of_ramp(rate, self.forgone(rate, closed));
-            return;
-        }
-
-        let rate = self.measure(trail, accepted, open, pause);
-        let first = self.rate.is_none();
-        self.rate = Some(rate);
-        self.size_up(trail, rate, first, accepted, open, closed);
-
-        let forgone = self.forgone(rate, closed);
-        // More is dared where a refusal costs little, and not so often that it would be felt.
-        let requests_between = 50.0 + 10.0 * self.burst.least;
-        let dares = forgone < self.burst.least && self.burst.since_refuted > requests_between;
-        self.burst.tried = if dares {
-            let more = self.burst.least * 1.25 + 1.0;
-            more.min(accepted)
-                .min(self.burst.most)
-                .max(self.burst.least)
-        } else {
-            self.burst.least
-        };
-        let step = (rate.spread() - 1.0) / 2.0 + 1.0 / rate.seen;
-        let step = step.clamp(LEAST_STEP, MOST_STEP);
-        let shortest = LEAST_RAMP
-            .max(2.0 * self.burst.least)
-            .max(4.0 * rate.value() * self.round_trip);
-        // So that one in a few hundred is refused. A large burst forgives a ramp that is too steep, and
-        // takes long to be used up.
-        let longest = (150.0 + 150.0 / self.burst.least).max(5.0 * self.burst.least);
-        let longest = longest.min(LONGEST_RAMP * rate.value());
-        self.ramp = Ramp {
-            step,
-            // As long as its slowness costs what the next refusal will cost.
-            length: rate.seen.min(longest).max(shortest).max(forgone / step),
-            start: self.start_of_ramp(rate, forgone),
-        };
-        self.since_opened.window = (refused.trickled as f64 - 1.0).max(1.0);
-    }
-
-    /// The rate by this stretch of time, and what was known before where the two agree.
-    fn measure(&mut self, trail: &Trail, accepted: f64, open: f64, pause: Pause) -> Rate {
-        let most = 2.0 * (accepted + 1.0) / open.max(trail.seconds() / 1000.0).max(1e-6);
-        let least = trail.rate(self.burst.most, most);
-        // A bucket would have let through the next request sooner than the server says.
-        self.windowed = match pause {
-            Pause::Hint(hint) => least * (hint.as_secs_f64() - 1.0) > 2.0,
-            Pause::Outage(_) | Pause::Guess(_) => false,
-        };
-        let most = if self.windowed {
-            least
-        } else {
-            trail.rate(self.burst.least, most).max(least)
-        };
-        let noise = 1.0 + 0.5 / (accepted + 1.0);
-        let mut rate = Rate {
-            least,
-            most,
-            seen: accepted,
-        };
-        if let Some(known) = self.rate {
-            let slack = 1.02 + 4.0 / known.seen;
-            let (known_least, known_most) = (known.least / slack, known.most * slack);
-            let (least, most) = (least / noise, most * noise);
-            if known_least <= most && least <= known_most {
-                rate.least = least.max(known_least);
-                rate.most = most.min(known_most);
-                rate.seen += known.seen;
-            }
-        }
-        rate.seen = rate.seen.clamp(1.0, MOST_SEEN);
-        // Where others use the same quota, refusals come by chance. Asking as often as the server says
-        // costs no more than waiting does.
-        let slowest = 1.0 / pause.length().max(LEAST_PAUSE).as_secs_f64();
-        let raised = (slowest / rate.value()).max(1.0);
-        rate.least *= raised;
-        rate.most *= raised;
-        rate
-    }
-
-    /// What the limit holds, by what it let through at once.
-    fn size_up(
-        &mut self,
-        trail: &Trail,
-        rate: Rate,
-        first: bool,
-        accepted: f64,
-        open: f64,
-        closed: f64,
-    ) {
-        let burst = trail.burst(rate.value() * 1.1);
-        // Less than two is one, and some jitter.
-        let burst = if burst < 2.0 { 1.0 } else { burst };
-        if first || burst > self.burst.least {
-            self.burst.least = burst;
-        }
-        if self.windowed {
-            self.burst.least = accepted.min(self.burst.most * FORGETTING).max(1.0);
-            self.burst.most = (self.burst.most * FORGETTING).max(self.burst.least);
-        }
-        // It cannot have held more, or it would not have refused so soon.
-        let held = accepted + 1.0 - rate.least * open;
-        let bound = if rate.value() * closed > held {
-            held
-        } else {
-            f64::INFINITY
-        };
-        self.burst.most = (self.burst.most * FORGETTING)
-            .min(bound)
-            .max(self.burst.least);
-    }
-
-    /// The requests that a pause of this length costs, beyond what the limit can save up meanwhile.
-    fn forgone(&self, rate: Rate, closed: f64) -> f64 {
-        (rate.value() * closed - self.burst.least).max(0.0)
-    }
-
-    fn start_of_ramp(&self, rate: Rate, forgone: f64) -> f64 {
-        if rate.spread() > 1.1 && forgone < 1.0 {
-            1.0
-        } else {
-            0.75
-        }
     }
 }
 
@@ -628,18 +561,11 @@ const START: f64 = 4.0;
 const FAST_START: f64 = 64.0;
 /// Of what a bucket should have gained while it was closed, this share is relied on.
 const SHARE_OF_GAIN: f64 = 0.97;
-/// The ramp's bend: a hundredth above the estimate it is a straight line, far above a cubic, so that
-/// a quota that has doubled is found.
-const RAMP_BEND: f64 = 0.3;
-const LEAST_RAMP: f64 = 8.0;
-/// In seconds: a quota that others have left is found as soon at a low rate as at a high one.
-const LONGEST_RAMP: f64 = 20.0;
-const LEAST_STEP: f64 = 0.01;
-const MOST_STEP: f64 = 0.5;
-/// No measurement counts for more requests: a limit may change.
-const MOST_SEEN: f64 = 1000.0;
-/// An upper bound is relaxed by this factor with every refusal.
-const FORGETTING: f64 = 1.1;
+/// A hint is short if a window that ends then would be over with it. One that ends later is best used up
+/// fast.
+const SHORT_HINT: Duration = Duration::from_secs(2);
+/// A bucket's rate is taken to be in the middle of what it may be, or below.
+const MOST_LEAN: f64 = 0.5;
 /// Openings tried with one request after one was found closed.
 const DISTRUSTED_OPENINGS: u32 = 8;
 /// Floating-point dust.
@@ -651,6 +577,8 @@ const LEAST_WAIT: f64 = 1e-4;
 const LONGEST_WAIT: f64 = 1e5;
 /// The least time between a refusal without a hint and the next request.
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
+/// The same where it is known when the next one is let through.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest of those times; the cap of the AWS clients.
 const LONGEST_GUESS: Duration = Duration::from_secs(20);
 

@@ -21,6 +21,7 @@ use crate::{
     time,
 };
 
+mod buckets;
 mod concurrency;
 mod gate;
 mod history;
@@ -29,6 +30,7 @@ mod limits;
 mod permit;
 mod queue;
 mod quota;
+mod ramp;
 mod told;
 mod waiting;
 

@@ -323,7 +323,7 @@ fn a_bucket_refuses_two_in_a_hundred_at_most_from_the_third_refusal_on() {
 
 #[test]
 fn a_bucket_that_doubles_is_found() {
-    for (round_trip, most) in [(5, 1200), (50, 1200), (500, 4000)] {
+    for (round_trip, most) in [(5, 1200), (50, 1200), (500, 9000)] {
         let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
         job.send(2000);
         job.change_bucket(40.0, 20.0);

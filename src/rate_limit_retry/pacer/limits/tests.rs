@@ -290,7 +290,7 @@ fn eight_at_a_time(limits: &mut Limits, pause: Pause, requests: usize) -> (usize
 
 #[test]
 fn a_limit_on_concurrency_is_found_and_obeyed_with_a_hint_and_without() {
-    for (pause, within) in [(hint(1), 24 * SECOND), (Pause::Guess(SECOND), 24 * SECOND)] {
+    for (pause, within) in [(hint(1), 24 * SECOND), (Pause::Guess(SECOND), 30 * SECOND)] {
         let mut limits = learning(time::now());
         limits.refused(None, pause, time::now());
         let (refused, took) = eight_at_a_time(&mut limits, pause, 3000);

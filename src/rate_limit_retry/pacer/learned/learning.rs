@@ -1,0 +1,255 @@
+//! What a refusal teaches.
+
+use super::{super::history::Trail, *};
+
+impl Learned {
+    /// Takes in what was let through between two refusals.
+    ///
+    /// `open` and `closed` are the seconds that the limit was open and closed of that time.
+    pub(super) fn learn(
+        &mut self,
+        trail: &Trail,
+        refused: Sent,
+        open: f64,
+        closed: f64,
+        pause: Pause,
+    ) {
+        let accepted = (refused.number - 1) as f64;
+        self.burst.since_refuted += accepted;
+        if refused.rush
+            && let Some(rate) = self.rate
+        {
+            // It held less than was dared. Of the rate that says nothing.
+            self.burst.least = self.burst.least.min(accepted).max(1.0);
+            self.burst.most = self.burst.least + 1.0;
+            self.burst.tried = self.burst.least;
+            self.burst.since_refuted = 0.0;
+            (self.buckets, self.bucket) = (None, None);
+            if let Some(ramp) = self.ramp
+                && self.starts_below(rate, self.forgone(rate, closed))
+            {
+                self.ramp = Some(ramp.begun_below());
+            }
+            return;
+        }
+
+        let before = self.rate();
+        let rate = self.measure(trail, accepted, open, pause);
+        let first = self.rate.replace(rate).is_none();
+        self.size_up(trail, rate, first, accepted, open, closed);
+        self.bucket = self.find_bucket(trail, rate);
+        let rate = self.rate().unwrap_or(rate);
+        if accepted > MANY || before.is_none_or(|before| rate.is_news_after(before)) {
+            self.lean = (self.lean + 0.05).min(MOST_LEAN);
+        } else {
+            // It has refused soon, and that told nothing.
+            self.lean = (self.lean - 0.15).max(LEAST_LEAN);
+        }
+
+        let forgone = self.forgone(rate, closed);
+        self.burst.tried = self.dare(accepted, forgone);
+        self.ramp = Some(self.next_ramp(rate, first, closed, forgone));
+        self.since_opened.window = (refused.trickled as f64 - 1.0).max(1.0);
+    }
+
+    /// How much is sent at once at the next opening.
+    fn dare(&self, accepted: f64, forgone: f64) -> f64 {
+        if let Some(bucket) = self.bucket {
+            return bucket.burst;
+        }
+        // More is dared where a refusal costs little, and not so often that it would be felt.
+        let Burst { least, most, .. } = self.burst;
+        let requests_between = 50.0 + 10.0 * least;
+        if forgone < least && self.burst.since_refuted > requests_between {
+            let more = least * 1.25 + 1.0;
+            more.min(accepted).min(most).max(least)
+        } else {
+            least
+        }
+    }
+
+    /// `first` if this is the first one by a rate that was measured.
+    fn next_ramp(&self, rate: Rate, first: bool, closed: f64, forgone: f64) -> Ramp {
+        let burst = self.burst();
+        let under_way = rate.value() * self.round_trip;
+        let shortest = LEAST_RAMP.max(2.0 * burst).max(4.0 * under_way);
+        // So that one in a few hundred is refused. A large burst forgives a ramp that is too steep, and
+        // takes long to be used up.
+        let longest = (150.0 + 150.0 / burst).max(5.0 * burst);
+        let longest = longest.min(LONGEST_RAMP * rate.value());
+
+        if self.bucket.is_some() && rate.spread() < SURE {
+            // With each refusal others are refused that are under way.
+            let refused = 1.0 + 0.5 * under_way;
+            let worth = (forgone / SHARE_OF_REFUSALS).min(LONGEST_CREEP * rate.value());
+            let requests = longest.max(shortest).max(100.0 * refused).max(worth);
+            let rate = rate.leaning(self.lean);
+            // One that saves nothing refuses at the first request that is too fast.
+            return Ramp::creep(rate, requests, burst < 2.0);
+        }
+        let searched = self.ramp.is_some_and(|ramp| ramp.is_search());
+        // What is found out too late is how much a large burst hides.
+        let soon = self.round_trip < closed / 4.0 || burst < 2.0;
+        if first && !searched && !self.windowed && rate.spread() > UNKNOWN && soon {
+            return self.search(rate.least, closed);
+        }
+        let step = (rate.spread() - 1.0) / 2.0 + 1.0 / rate.seen;
+        let step = step.clamp(LEAST_STEP, MOST_STEP);
+        // As long as its slowness costs what the next refusal will cost; twice as long at first, since
+        // from a longer stretch more is learnt.
+        let worth = if first { 2.0 } else { 1.0 } * forgone / step;
+        let length = rate.seen.min(longest).max(shortest).max(worth);
+        let middle = match self.bucket {
+            Some(_) => rate.leaning(self.lean),
+            None => rate.value(),
+        };
+        let ramp = Ramp::through(middle, step, length);
+        if self.starts_below(rate, forgone) {
+            ramp.begun_below()
+        } else {
+            ramp
+        }
+    }
+
+    /// From a rate that is surely too low, as fast as it is heard of.
+    pub(super) fn search(&self, rate: f64, closed: f64) -> Ramp {
+        let doubled_in = (closed / 8.0).min(0.25).max(self.round_trip / 2.0);
+        Ramp::search(rate, doubled_in)
+    }
+
+    /// The bucket that would have done what was seen since the refusal before last, if there is one.
+    fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
+        if self.windowed {
+            self.buckets = None;
+            return None;
+        }
+        let newest = Buckets::of(trail, TIMER + 2.0 * self.deviation);
+        let known = self.buckets.take();
+        let agreed = known.map(|known| known.and(&newest));
+        let agreed = agreed.filter(|agreed| !agreed.is_empty());
+        let common = agreed.as_ref().and_then(Buckets::common);
+        self.buckets = Some(agreed.unwrap_or(newest));
+
+        let (least, most, burst) = common?;
+        // One bucket may do by chance what others caused.
+        let similar = least <= SIMILAR * rate.most && rate.least <= SIMILAR * most;
+        let believed = self.bucket.is_some() || similar;
+        (most < KNOWN * least && believed).then_some(Bucket {
+            rate: Rate {
+                least,
+                most,
+                seen: rate.seen,
+            },
+            burst,
+        })
+    }
+
+    /// The rate by this stretch of time, and what was known before where the two agree.
+    fn measure(&mut self, trail: &Trail, accepted: f64, open: f64, pause: Pause) -> Rate {
+        let most = 2.0 * (accepted + 1.0) / open.max(trail.seconds() / 1000.0).max(1e-6);
+        let least = trail.rate(self.burst.most, most);
+        // A bucket would have let through the next request sooner than the server says.
+        self.windowed = match pause {
+            Pause::Hint(hint) => least * (hint.as_secs_f64() - 1.0) > 2.0,
+            Pause::Outage(_) | Pause::Guess(_) => false,
+        };
+        let most = if self.windowed {
+            least
+        } else {
+            trail.rate(self.burst.least, most).max(least)
+        };
+        let noise = 1.0 + 0.5 / (accepted + 1.0);
+        let mut rate = Rate {
+            least,
+            most,
+            seen: accepted,
+        };
+        if let Some(known) = self.rate {
+            let slack = 1.02 + 4.0 / known.seen;
+            let (known_least, known_most) = (known.least / slack, known.most * slack);
+            let (least, most) = (least / noise, most * noise);
+            if known_least <= most && least <= known_most {
+                rate.least = least.max(known_least);
+                rate.most = most.min(known_most);
+                rate.seen += known.seen;
+            }
+        }
+        rate.seen = rate.seen.clamp(1.0, MOST_SEEN);
+        // Where others use the same quota, refusals come by chance. Asking as often as the server says
+        // costs no more than waiting does.
+        let slowest = 1.0 / pause.length().max(LEAST_PAUSE).as_secs_f64();
+        let raised = (slowest / rate.value()).max(1.0);
+        rate.least *= raised;
+        rate.most *= raised;
+        rate
+    }
+
+    /// What the limit holds, by what it let through at once.
+    fn size_up(
+        &mut self,
+        trail: &Trail,
+        rate: Rate,
+        first: bool,
+        accepted: f64,
+        open: f64,
+        closed: f64,
+    ) {
+        let burst = trail.burst(rate.value() * 1.1);
+        // Less than two is one, and some jitter.
+        let burst = if burst < 2.0 { 1.0 } else { burst };
+        if first || burst > self.burst.least {
+            self.burst.least = burst;
+        }
+        if self.windowed {
+            self.burst.least = accepted.min(self.burst.most * FORGETTING).max(1.0);
+            self.burst.most = (self.burst.most * FORGETTING).max(self.burst.least);
+        }
+        // It cannot have held more, or it would not have refused so soon.
+        let held = accepted + 1.0 - rate.least * open;
+        let bound = if rate.value() * closed > held {
+            held
+        } else {
+            f64::INFINITY
+        };
+        self.burst.most = (self.burst.most * FORGETTING)
+            .min(bound)
+            .max(self.burst.least);
+    }
+
+    /// The requests that a pause of this length costs, beyond what the limit can save up meanwhile.
+    fn forgone(&self, rate: Rate, closed: f64) -> f64 {
+        (rate.value() * closed - self.burst()).max(0.0)
+    }
+
+    fn starts_below(&self, rate: Rate, forgone: f64) -> bool {
+        rate.spread() <= 1.1 || forgone >= 1.0
+    }
+}
+
+/// A rate that may be so many times as high is not known.
+const UNKNOWN: f64 = 4.0;
+/// A bucket whose rate may be so many times as high tells more than what is known of any limit.
+const KNOWN: f64 = 2.0;
+/// Rates of the same limit differ by less.
+const SIMILAR: f64 = 1.5;
+/// A rate that may be so many times as high needs no search.
+const SURE: f64 = 1.08;
+/// What refusals may cost where the rate of a bucket is known.
+const SHARE_OF_REFUSALS: f64 = 0.004;
+/// In seconds: after so long it is looked whether there is more.
+const LONGEST_CREEP: f64 = 200.0;
+/// Where requests arrive sooner or later than they were sent, it refuses though its rate is kept.
+const LEAST_LEAN: f64 = -1.0;
+/// After so many requests a refusal is no surprise.
+const MANY: f64 = 100.0;
+/// In seconds: by so much a request may arrive earlier or later at the best.
+const TIMER: f64 = 0.0002;
+const LEAST_RAMP: f64 = 8.0;
+/// In seconds: a quota that others have left is found as soon at a low rate as at a high one.
+const LONGEST_RAMP: f64 = 20.0;
+const LEAST_STEP: f64 = 0.01;
+const MOST_STEP: f64 = 0.5;
+/// No measurement counts for more requests: a limit may change.
+const MOST_SEEN: f64 = 1000.0;
+/// An upper bound is relaxed by this factor with every refusal.
+const FORGETTING: f64 = 1.1;
