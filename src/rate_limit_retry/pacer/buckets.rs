@@ -27,21 +27,23 @@ impl Buckets {
     /// Those that would have done this, if each request arrived up to so many seconds earlier or
     /// later.
     pub(super) fn of(trail: &Trail, jitter: f64) -> Self {
-        let mut sizes = Vec::new();
-        let mut look_at = |burst: f64, largest: f64| {
+        let rates = |burst: f64, largest: f64| {
             let (least, most) = trail.rates(burst, largest, jitter);
-            if least <= most && least.is_finite() {
-                sizes.push(Size { burst, least, most });
-            }
+            Size { burst, least, most }
         };
-        let mut burst = 1.0;
-        // One that is larger is never full.
-        while burst < trail.requests() + 2.0 {
+        let endless = rates(f64::INFINITY, f64::INFINITY);
+        let (mut sizes, mut burst) = (Vec::new(), 1.0);
+        let mut is_full = true;
+        while is_full && burst < trail.requests() + 2.0 {
             let next = next(burst);
-            look_at(burst, next - 1.0);
+            let size = rates(burst, next - 1.0);
+            sizes.push(size);
+            // One that is larger never is.
+            is_full = (size.least, size.most) != (endless.least, endless.most);
             burst = next;
         }
-        look_at(f64::INFINITY, f64::INFINITY);
+        sizes.push(endless);
+        sizes.retain(|size| size.least <= size.most && size.least.is_finite());
         Self {
             sizes,
             largest: burst,
