@@ -301,6 +301,20 @@ mod tests {
     }
 
     #[test]
+    fn of_those_under_way_at_a_refusal_only_those_sent_after_it_count() {
+        let start = time::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(at(100), at(200), 0.0);
+        for millis in [50, 100, 150, 180] {
+            history.let_through_late(at(millis));
+        }
+        let trail = history.until(None, at(1100), 0, 0.0);
+        assert_eq!(trail.requests(), 2.0);
+        let earlier = history.until(None, at(1100), 0, 0.5);
+        assert!((earlier.seconds() - trail.seconds() - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
     fn nothing_at_all_is_no_number_to_fear() {
         let trail = trail([], 0);
         for burst in [0.0, 1.0, f64::INFINITY] {

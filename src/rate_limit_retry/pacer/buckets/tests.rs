@@ -139,6 +139,20 @@ fn what_any_size_would_have_done_tells_nothing() {
     );
 }
 
+#[test]
+fn where_the_endless_one_is_the_only_one_no_size_is_told() {
+    let endless = Size {
+        burst: f64::INFINITY,
+        least: 1.0,
+        most: 2.0,
+    };
+    let found = Buckets {
+        sizes: vec![endless],
+        largest: 5.0,
+    };
+    assert!(found.common().is_none());
+}
+
 proptest! {
     /// Whatever is sent, the true one is never ruled out. (Of more requests than these, a history keeps
     /// only some.)

@@ -246,6 +246,13 @@ impl Job {
             .count()
     }
 
+    /// Of what this rate gives while the newest requests were sent, the share that was let through.
+    fn share_used(&self, rate: f64, requests: usize) -> f64 {
+        let newest = &self.log[self.log.len() - requests..];
+        let seconds = newest[requests - 1].0 - newest[0].0;
+        (requests - self.refused_of_last(requests)) as f64 / (seconds * rate)
+    }
+
     /// What was let through and refused in each of the server's windows, but for the one under way.
     fn windows(&self, length: f64) -> Vec<(u64, u64)> {
         let mut windows = Vec::new();
@@ -370,6 +377,168 @@ fn without_hints_a_bucket_is_found_as_well() {
         let refused = job.refused_of_last(2000);
         assert!(refused <= 40, "{rate} {burst} {round_trip:?}: {refused}");
     }
+}
+
+// ===== a bucket by all that it did =====
+
+#[test]
+fn after_the_fourth_refusal_a_bucket_is_known_to_about_a_hundredth_and_its_burst_to_the_request() {
+    for (rate, burst, round_trip) in buckets_with_bursts() {
+        let mut job = job(Server::bucket(rate, burst), round_trip);
+        job.send_until_closed(4);
+        let known = job.learned.bucket.expect("it is a bucket");
+        let off = (known.rate.value() / rate - 1.0).abs();
+        assert!(off < 0.015, "{rate} {burst} {round_trip:?}: {known:?}");
+        assert_eq!(known.burst, burst, "{rate} {round_trip:?}: {known:?}");
+    }
+}
+
+#[test]
+fn a_long_job_meets_five_refusals_that_are_news() {
+    for round_trip in [5, 50] {
+        let mut job = job(Server::bucket(20.0, 5.0), millis(round_trip));
+        job.send(3000);
+        assert!(job.learned.epoch <= 5, "{}", job.learned.epoch);
+    }
+}
+
+#[test]
+fn a_window_without_hints_is_never_kept_below_half_for_long() {
+    for (quota, length) in [(60, 10.0), (20, 1.0), (300, 60.0)] {
+        for round_trip in [5, 50] {
+            let mut job = Job::new(
+                Server::window(quota, length),
+                Hints::None,
+                millis(round_trip),
+            );
+            job.send_until(40.0 * length);
+            let windows = job.windows(length);
+            let used: u64 = windows[2..].iter().map(|window| window.0).sum();
+            let share = used as f64 / (quota as f64 * (windows.len() - 2) as f64);
+            assert!(share > 0.5, "{quota} {length} {round_trip}: {share}");
+        }
+    }
+}
+
+#[test]
+fn a_bucket_that_changes_once_at_random_is_not_kept_below_half_for_ever() {
+    let mut random = fastrand::Rng::with_seed(7);
+    for _ in 0..12 {
+        let (before, after) = (10.0 + 30.0 * random.f64(), 10.0 + 30.0 * random.f64());
+        let mut job = job(Server::bucket(before, 5.0), millis(20));
+        job.send(1000);
+        job.change_bucket(after, 5.0);
+        // One that has grown is found by a creep, which takes its time.
+        job.send(if after < before { 2000 } else { 8000 });
+        let share = job.share_used(after, 1000);
+        assert!(share > 0.7, "{before} to {after}: {share}");
+    }
+}
+
+#[test]
+fn after_a_short_hint_the_rate_is_searched_for() {
+    for pause in [Pause::Hint(SECOND), Pause::Outage(2 * SECOND)] {
+        let (mut learned, mut now) = (Learned::new(), time::now());
+        now = refuse_next(&mut learned, pause, now);
+        learned.open(now);
+        let doubled_in = pause.length() / 8;
+        // What is sent in each such time, with answers that come at once.
+        let mut counts = Vec::new();
+        for _ in 0..5 {
+            let (mut sent, end) = (0, now + doubled_in);
+            while now < end {
+                match learned.turn(now) {
+                    Turn::Go => {
+                        sent += 1;
+                        let request = learned.sent(sent > 1, now);
+                        learned.let_through(request, now);
+                    }
+                    Turn::At(at) => now = at,
+                    Turn::AfterAnswer => unreachable!("each is answered at once"),
+                }
+            }
+            counts.push(sent);
+        }
+        let [first, .., before_last, last] = counts[..] else {
+            unreachable!("there are five");
+        };
+        assert!(first < 12, "{pause:?}: {counts:?}");
+        let grown = f64::from(last) / f64::from(before_last);
+        assert!((1.6..2.4).contains(&grown), "{pause:?}: {counts:?}");
+    }
+}
+
+#[test]
+fn after_a_long_hint_four_are_sent_and_twice_as_many_with_each_round_trip() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    now = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now);
+    learned.open(now);
+    let rounds = [(); 4].map(|()| {
+        let sent = send_while_go(&mut learned, now);
+        now += millis(50);
+        sent.iter().for_each(|sent| learned.let_through(*sent, now));
+        sent.len()
+    });
+    assert_eq!(rounds, [4, 8, 16, 32]);
+}
+
+#[test]
+fn of_a_bucket_that_is_known_one_request_is_left_in_it() {
+    for (burst, rush) in [(1.0, 1), (2.0, 1), (5.0, 4)] {
+        let mut learned = known_bucket(20.0, burst);
+        let now = refuse_next(&mut learned, Pause::Hint(SECOND), time::now());
+        learned.burst.tried = burst;
+        learned.open(now);
+        assert_eq!(learned.since_opened.rush_left, rush, "{burst}");
+    }
+}
+
+#[test]
+fn a_bucket_of_one_is_used_all_the_same() {
+    for hints in [Hints::WholeSeconds, Hints::None] {
+        let mut job = Job::new(Server::bucket(5.0, 1.0), hints, millis(20));
+        job.send(2000);
+        let share = job.share_used(5.0, 1000);
+        assert!(share > 0.9, "{hints:?}: {share}");
+    }
+}
+
+#[test]
+fn without_a_hint_the_pause_of_a_known_bucket_is_one_gap_and_doubles() {
+    for (rate, shortest) in [(20.0, 50), (5.0, 200), (1000.0, 10)] {
+        let mut learned = known_bucket(rate, 5.0);
+        // Nothing is let through, so the bucket stays as it is known.
+        let now = time::now();
+        let pauses = [(); 4].map(|()| {
+            let opens = refuse_next(&mut learned, Pause::Guess(SECOND), now);
+            (opens - now).as_secs_f64() * 1000.0
+        });
+        for (pause, factor) in pauses.iter().zip([1.0, 2.0, 4.0, 8.0]) {
+            let off = pause / (f64::from(shortest) * factor) - 1.0;
+            assert!(off.abs() < 1e-3, "{rate}: {pauses:?}");
+        }
+    }
+}
+
+fn buckets_with_bursts() -> impl Iterator<Item = (f64, f64, Duration)> {
+    [20.0, 50.0].into_iter().flat_map(|rate| {
+        let bursts = [2.0, 5.0, 10.0, 20.0].into_iter();
+        bursts.flat_map(move |burst| [5, 50].map(|ms| (rate, burst, millis(ms))))
+    })
+}
+
+/// Of a limit that is known to be this bucket.
+fn known_bucket(rate: f64, burst: f64) -> Learned {
+    let mut learned = Learned::new();
+    let seen = 100.0;
+    let rate = Rate {
+        least: rate,
+        most: rate,
+        seen,
+    };
+    learned.rate = Some(rate);
+    learned.bucket = Some(Bucket { rate, burst });
+    learned
 }
 
 // ===== windows =====
