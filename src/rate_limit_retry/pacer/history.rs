@@ -315,6 +315,41 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_is_never_full_has_one_rate_but_for_a_request_at_either_end() {
+        let start = time::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(at(0), at(0), 0.05);
+        for count in 1..=10 {
+            history.sent(count, at(100 * count));
+        }
+        let trail = history.until(Some(at(1000)), at(1050), 10, 0.0);
+        let rates = |jitter| trail.rates(f64::INFINITY, f64::INFINITY, jitter);
+        let is_near = |rate: f64, expected: f64| (rate / expected - 1.0).abs() < 1e-4;
+        // Ten in a second, of which one may have been there at first; and not eleven from when the
+        // request before the first refusal was let through.
+        let (least, most) = rates(0.0);
+        assert!(is_near(least, 9.0 - SLACK), "{least}");
+        assert!(is_near(most, (11.0 + SLACK) / 1.1), "{most}");
+        let (least, most) = rates(0.1);
+        assert!(is_near(least, (9.0 - SLACK) / 1.1), "{least}");
+        assert!(is_near(most, 11.0 + SLACK), "{most}");
+    }
+
+    #[test]
+    fn a_full_bucket_gains_nothing_before_the_first_of_several_requests() {
+        let step = |seconds, requests| Step { seconds, requests };
+        let trail = Trail {
+            gap: 0.0,
+            steps: vec![step(1.0, 0.0), step(1.0, 20.0)],
+            end: 0.04,
+        };
+        let (_, most) = trail.rates(3.0, 3.0, 0.0);
+        // Of what is gained in the second step, a twentieth finds it full.
+        let expected = (18.0 + SLACK) / (0.95 + 0.04);
+        assert!((most / expected - 1.0).abs() < 1e-4, "{most}");
+    }
+
+    #[test]
     fn nothing_at_all_is_no_number_to_fear() {
         let trail = trail([], 0);
         for burst in [0.0, 1.0, f64::INFINITY] {
