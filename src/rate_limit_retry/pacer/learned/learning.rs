@@ -43,7 +43,12 @@ impl Learned {
             self.lean = (self.lean + 0.05).min(MOST_LEAN);
         } else {
             // It has refused soon, and that told nothing.
-            self.lean = (self.lean - 0.15).max(LEAST_LEAN);
+            self.lean -= 0.15;
+        }
+        if self.lean < LEAST_LEAN {
+            // Again and again: it would do what was seen, and is another one all the same.
+            (self.buckets, self.bucket) = (None, None);
+            self.lean = MOST_LEAN;
         }
 
         let forgone = self.forgone(rate, closed);
@@ -238,8 +243,8 @@ const SURE: f64 = 1.08;
 const SHARE_OF_REFUSALS: f64 = 0.004;
 /// In seconds: after so long it is looked whether there is more.
 const LONGEST_CREEP: f64 = 200.0;
-/// Where requests arrive sooner or later than they were sent, it refuses though its rate is kept.
-const LEAST_LEAN: f64 = -1.0;
+/// After six refusals that came too soon it is another one.
+const LEAST_LEAN: f64 = -0.3;
 /// After so many requests a refusal is no surprise.
 const MANY: f64 = 100.0;
 /// In seconds: by so much a request may arrive earlier or later at the best.

@@ -436,6 +436,19 @@ fn a_bucket_that_changes_once_at_random_is_not_kept_below_half_for_ever() {
 }
 
 #[test]
+fn a_bucket_that_would_do_but_refuses_soon_again_and_again_is_given_up() {
+    // What is sent a little too fast to the second is refused as the first would.
+    for (before, after) in [(36.0, 28.0), (25.0, 17.0), (50.0, 31.0), (22.0, 20.0)] {
+        let mut job = job(Server::bucket(before, 1.0), millis(20));
+        job.send(1000);
+        job.change_bucket(after, 5.0);
+        job.send(2000);
+        let share = job.share_used(after, 1000);
+        assert!(share > 0.95, "{before} to {after}: {share}");
+    }
+}
+
+#[test]
 fn after_a_short_hint_the_rate_is_searched_for() {
     for pause in [Pause::Hint(SECOND), Pause::Outage(2 * SECOND)] {
         let (mut learned, mut now) = (Learned::new(), time::now());
@@ -491,6 +504,24 @@ fn of_a_bucket_that_is_known_one_request_is_left_in_it() {
         learned.open(now);
         assert_eq!(learned.since_opened.rush_left, rush, "{burst}");
     }
+}
+
+#[test]
+fn a_bucket_that_holds_less_than_was_sent_at_once_is_another_one() {
+    let mut job = job(Server::bucket(20.0, 5.0), millis(20));
+    job.send(1000);
+    let Bucket { burst, .. } = job.learned.bucket.expect("a bucket");
+    assert_eq!((burst, job.learned.burst.tried), (5.0, 5.0));
+
+    let mut now = refuse_next(&mut job.learned, Pause::Hint(SECOND), job.now + SECOND);
+    job.learned.open(now);
+    let sent = send_while_go(&mut job.learned, now);
+    assert_eq!(sent.len(), 4);
+    now += millis(20);
+    job.learned.let_through(sent[0], now);
+    job.learned.refused(sent[1], Pause::Hint(SECOND), now);
+    assert!(job.learned.bucket.is_none() && job.learned.buckets.is_none());
+    assert_eq!(job.burst(), 1.0);
 }
 
 #[test]
