@@ -74,7 +74,7 @@ impl Learned {
     }
 
     /// `first` if this is the first one by a rate that was measured.
-    fn next_ramp(&self, rate: Rate, first: bool, closed: f64, forgone: f64) -> Ramp {
+    pub(super) fn next_ramp(&self, rate: Rate, first: bool, closed: f64, forgone: f64) -> Ramp {
         let burst = self.burst();
         let under_way = rate.value() * self.round_trip;
         let shortest = LEAST_RAMP.max(2.0 * burst).max(4.0 * under_way);
@@ -123,7 +123,7 @@ impl Learned {
     }
 
     /// The bucket that would have done what was seen since the refusal before last, if there is one.
-    fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
+    pub(super) fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
         if self.windowed {
             self.buckets = None;
             return None;

@@ -2,7 +2,7 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 
-use super::*;
+use super::{super::history::Trail, *};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -522,6 +522,70 @@ fn a_bucket_that_holds_less_than_was_sent_at_once_is_another_one() {
     job.learned.refused(sent[1], Pause::Hint(SECOND), now);
     assert!(job.learned.bucket.is_none() && job.learned.buckets.is_none());
     assert_eq!(job.burst(), 1.0);
+}
+
+/// Two a tenth of a second apart, and a third that was refused soon after.
+fn trail() -> Trail {
+    let start = time::now();
+    let at = |after| start + millis(after);
+    let mut history = History::new(at(0), at(0), 0.0);
+    history.sent(0, at(1000));
+    history.sent(1, at(1000));
+    history.sent(2, at(1100));
+    history.until(Some(at(1100)), at(1140), 2, 0.0)
+}
+
+#[test]
+fn the_more_round_trips_differ_the_less_is_known_of_a_bucket() {
+    let found = [0.0, 0.01].map(|deviation| {
+        let mut learned = Learned::new();
+        learned.deviation = deviation;
+        let rate = Rate {
+            least: 10.0,
+            most: 25.0,
+            seen: 2.0,
+        };
+        assert!(learned.find_bucket(&trail(), rate).is_none());
+        let (least, most, _) = learned
+            .buckets
+            .and_then(|buckets| buckets.common())
+            .unwrap();
+        most - least
+    });
+    assert!(found[1] > found[0] + 5.0, "{found:?}");
+}
+
+#[test]
+fn a_window_is_no_bucket() {
+    let mut learned = known_bucket(20.0, 5.0);
+    let rate = learned.rate.unwrap();
+    learned.find_bucket(&trail(), rate);
+    assert!(learned.buckets.is_some());
+    learned.windowed = true;
+    assert!(learned.find_bucket(&trail(), rate).is_none());
+    assert!(learned.buckets.is_none());
+}
+
+#[test]
+fn after_the_first_stretch_the_rate_is_searched_for_unless_much_would_be_hidden_by_then() {
+    for (burst, round_trip, searches) in [(1.0, 5, true), (1.0, 500, true), (20.0, 500, false)] {
+        let server = Server::bucket(20.0, burst);
+        let mut job = Job::new(server, Hints::None, millis(round_trip));
+        job.send_until_closed(2);
+        let ramp = job.learned.ramp.unwrap();
+        assert_eq!(ramp.is_search(), searches, "{burst} {round_trip}");
+    }
+}
+
+#[test]
+fn the_more_are_under_way_the_longer_a_bucket_is_left_alone() {
+    let paces = [0.0, 0.5].map(|round_trip| {
+        let mut learned = known_bucket(20.0, 5.0);
+        learned.round_trip = round_trip;
+        let rate = learned.rate.unwrap();
+        learned.next_ramp(rate, false, 0.1, 0.0).pace(300.0)
+    });
+    assert!(paces[1] - 20.0 < 0.5 * (paces[0] - 20.0), "{paces:?}");
 }
 
 #[test]
