@@ -102,7 +102,8 @@ impl RateLimitRetryLayer {
     }
 
     /// The waits after refusals that come without a hint: by default from 1 s to 20 s with full jitter,
-    /// the base that the AWS clients take for throttling. Never below 100 ms, whatever is set.
+    /// the base that the AWS clients take for throttling. Never below 100 ms, whatever is set. They hold
+    /// while nothing is known of the limit; later the wait is the time that it takes for one request.
     pub fn refused_backoff(mut self, backoff: Backoff) -> Self {
         self.edit().limits.refused_backoff = backoff.at_least(LEAST_REFUSED_WAIT);
         self

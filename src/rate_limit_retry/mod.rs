@@ -67,7 +67,7 @@
 //! | `max_wait` | 180 s for one pause | the official Genesys Cloud clients' |
 //! | backoff | 200 ms to 20 s, full jitter | few calls under contention, at all sizes of a crowd |
 //! | after a first refusal without a hint | 1 s to 20 s, full jitter, at least 100 ms | the AWS clients' base for throttling |
-//! | after later ones | the time that the limit takes for one request, doubled while nothing is let through; 100 ms to 20 s | |
+//! | after later ones | the time that the limit takes for one request, doubled while nothing is let through; 100 ms to 20 s, or from 10 ms where it is known when the next one is let through | |
 //! | pacer | learns, and holds nothing back before a limit shows itself | [`Pacer`]; long polls must not queue behind each other |
 //! | budget | 20 % of the requests, and 10 a second | [`budget`] |
 //! | limit key | origin, with the [`Tenant`](crate::mark::Tenant) if there is one | |

@@ -157,8 +157,8 @@ impl Trail {
         let slack = |rate: f64| SLACK + rate * jitter;
         // As much as can be is in the bucket at first, and still too little for one.
         let enough = |rate: f64| {
-            let levels = self.levels(1.0, |level, step| step.after(level, rate, largest));
-            levels.fold(f64::INFINITY, f64::min) >= -slack(rate)
+            let mut levels = self.levels(1.0, |level, step| step.after(level, rate, largest));
+            levels.all(|level| level >= -slack(rate))
         };
         // As little as can be is in it: it was refused, and the one before it had not been.
         let too_much = |rate: f64| {

@@ -41,8 +41,8 @@ impl Ramp {
         }
     }
 
-    /// Hardly at all: one request more than the rate gives after so many. Later it is a cubic, so that a
-    /// quota that has grown is found.
+    /// Hardly at all: one request more than the rate gives after so many. `from_below` it is at the rate
+    /// after half of them. Beyond them it rises ever faster, so that a quota that has grown is found.
     pub(super) fn creep(rate: f64, requests: f64, from_below: bool) -> Self {
         Self {
             rate,
