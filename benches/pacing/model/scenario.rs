@@ -154,6 +154,10 @@ fn harder() -> Vec<Scenario> {
             Quota::fixed_window(100, 10 * SECOND, Duration::ZERO),
         )
         .hint(Hint::TooLate),
+        new("bucket 20/s, burst 20, always 10 s", bucket(20, 20))
+            .hint(Hint::Constant { seconds: 10 }),
+        new("bucket 20/s, burst 5, always 60 s", bucket(20, 5))
+            .hint(Hint::Constant { seconds: 60 }),
         new("bucket 20/s, burst 20, date", bucket(20, 20)).hint(Hint::Date),
         new("bucket 20/s, burst 20, too late", bucket(20, 20)).hint(Hint::TooLate),
         new("bucket 20/s, burst 20, X-RateLimit", bucket(20, 20)).fields(Fields::XRateLimit),

@@ -144,6 +144,19 @@ impl Trail {
         self.steps.iter().map(|step| step.seconds).sum::<f64>() + self.end
     }
 
+    /// Of the last so many requests, the later half, and the seconds in which they were let through.
+    pub(super) fn later_half(&self, of: f64) -> (f64, f64) {
+        let (mut requests, mut seconds) = (0.0, self.end);
+        for step in self.steps.iter().rev() {
+            if requests >= of / 2.0 {
+                break;
+            }
+            requests += step.requests;
+            seconds += step.seconds;
+        }
+        (requests, seconds)
+    }
+
     /// The seconds from the last request that was let through to the refused one.
     pub(super) fn end(&self) -> f64 {
         self.end

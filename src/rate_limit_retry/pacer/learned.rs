@@ -8,7 +8,9 @@
 //!
 //! A limit is used as follows. While it is closed, nothing is sent. When it opens, what it is known to
 //! hold is sent at once (the *rush*); then requests follow at its rate (the *trickle*), slowly ever
-//! faster, until it refuses again. That tells the rate anew, and finds a quota that has grown.
+//! faster, until it refuses again. That tells the rate anew, and finds a quota that has grown. A limit
+//! that seems to be a window, since it is to be closed for long, is left alone after the rush, and then
+//! asked for more: many servers name the same time at every refusal, whatever their buckets gain.
 //! Requests that were under way at a refusal are no news: they are told by the epoch.
 
 use std::{mem, time::Duration};
@@ -106,8 +108,12 @@ pub(super) struct Learned {
     failures: u32,
     /// Openings that are tried with one request first, since one was found closed.
     distrust: u32,
-    /// The server says when it opens, and nothing is let through before: a window, not a bucket.
+    /// The server says when it opens, and that is later than a bucket would let the next one through:
+    /// a window, or a bucket whose server says what it always says.
     windowed: bool,
+    /// It let far more through than a window was seen to hold, after a while in which nothing was sent: a
+    /// bucket, whatever its server says.
+    fills: bool,
     /// In seconds, like its mean deviation.
     round_trip: f64,
     deviation: f64,
@@ -120,6 +126,20 @@ struct Rate {
     most: f64,
     /// The requests that it was measured with.
     seen: f64,
+}
+
+impl Burst {
+    /// That so many were let through is what its size is known by.
+    fn count(&mut self, accepted: f64) {
+        self.counted = accepted as u64;
+    }
+
+    /// One of those counted was refused.
+    fn hold_one_less(&mut self) {
+        self.least = (self.least - 1.0).max(1.0);
+        self.most = (self.most - 1.0).max(self.least);
+        self.tried = self.tried.min(self.least);
+    }
 }
 
 impl Rate {
@@ -150,6 +170,8 @@ struct Burst {
     most: f64,
     /// What is dared at the next opening.
     tried: f64,
+    /// It is known by having let through so many of those sent last since an opening.
+    counted: u64,
     /// Requests since more was dared than it held.
     since_refuted: f64,
 }
@@ -179,6 +201,8 @@ struct SinceOpened {
     sent: u64,
     last: Option<Instant>,
     rush_left: u64,
+    /// Nothing beyond the rush is sent before: what is let through then has come since.
+    quiet_until: Option<Instant>,
     trickled: u64,
     trickle_under_way: u64,
     /// How much of the trickle may be under way at the same time.
@@ -213,6 +237,7 @@ impl Learned {
                 least: 1.0,
                 most: f64::INFINITY,
                 tried: 1.0,
+                counted: 0,
                 since_refuted: f64::INFINITY,
             },
             buckets: None,
@@ -228,6 +253,7 @@ impl Learned {
             failures: 0,
             distrust: 0,
             windowed: false,
+            fills: false,
             round_trip: 0.0,
             deviation: 0.0,
         }
@@ -278,6 +304,8 @@ impl Learned {
             self.since_opened.level = self.burst().min(gained);
         } else if self.windowed {
             self.since_opened.rush_left = self.burst.tried as u64;
+            let quiet = Duration::from_secs_f64(self.opening.closed * QUIET);
+            self.since_opened.quiet_until = Some(time::after(now, quiet));
         } else {
             let rush = self.burst.tried.min(gained) as u64;
             // One is left in a bucket that is known: it makes up for requests that arrive too soon.
@@ -296,11 +324,15 @@ impl Learned {
         if since.rush_left > 0 {
             return Turn::Go;
         }
+        if let Some(quiet_until) = since.quiet_until
+            && now < quiet_until
+        {
+            return Turn::At(quiet_until);
+        }
         if since.trickle_under_way as f64 >= since.window {
             return self.after_answer(now);
         }
-        let unpaced = self.windowed && self.opening.by_hint;
-        let Some(ramp) = self.ramp.filter(|_| !unpaced) else {
+        let Some(ramp) = self.ramp else {
             return Turn::Go;
         };
         let pace = self.pace(ramp);
@@ -449,6 +481,10 @@ impl Learned {
     /// Returns when the limit opens, as far as is known here.
     pub(super) fn refused(&mut self, sent: Sent, pause: Pause, now: Instant) -> Instant {
         if sent.epoch != self.epoch {
+            if sent.epoch + 1 == self.epoch && sent.number <= self.burst.counted {
+                // Its answer was overtaken by that of the refusal that was news.
+                self.burst.hold_one_less();
+            }
             return match pause {
                 Pause::Hint(hint) | Pause::Outage(hint) => time::after(now, hint),
                 Pause::Guess(_) => now,
@@ -542,6 +578,7 @@ impl SinceOpened {
             sent: 0,
             last: None,
             rush_left: 0,
+            quiet_until: None,
             trickled: 0,
             trickle_under_way: 0,
             window,
@@ -564,6 +601,9 @@ const SHARE_OF_GAIN: f64 = 0.97;
 /// A hint is short if a window that ends then would be over with it. One that ends later is best used up
 /// fast.
 const SHORT_HINT: Duration = Duration::from_secs(2);
+/// Of the time that a window was closed, it is left alone for so much after the rush. A window loses
+/// nothing by that, and a bucket shows that it is one.
+const QUIET: f64 = 0.25;
 /// A bucket's rate is taken to be in the middle of what it may be, or below.
 const MOST_LEAN: f64 = 0.5;
 /// Openings tried with one request after one was found closed.

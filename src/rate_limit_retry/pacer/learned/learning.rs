@@ -16,6 +16,7 @@ impl Learned {
     ) {
         let accepted = (refused.number - 1) as f64;
         self.burst.since_refuted += accepted;
+        self.burst.counted = 0;
         if refused.rush
             && let Some(rate) = self.rate
         {
@@ -24,6 +25,7 @@ impl Learned {
             self.burst.most = self.burst.least + 1.0;
             self.burst.tried = self.burst.least;
             self.burst.since_refuted = 0.0;
+            self.burst.count(accepted);
             (self.buckets, self.bucket) = (None, None);
             if let Some(ramp) = self.ramp
                 && self.starts_below(rate, self.forgone(rate, closed))
@@ -34,10 +36,13 @@ impl Learned {
         }
 
         let before = self.rate();
+        let held = self.burst.most.min(1.5 * self.burst.least) + 1.0;
+        self.fills |= self.since_opened.quiet_until.is_some() && accepted > held;
         let rate = self.measure(trail, accepted, open, pause);
         let first = self.rate.replace(rate).is_none();
         self.size_up(trail, rate, first, accepted, open, closed);
-        self.bucket = self.find_bucket(trail, rate);
+        let bucket = self.find_bucket(trail, rate);
+        self.bucket = bucket.filter(|_| !self.windowed);
         let rate = self.rate().unwrap_or(rate);
         if accepted > MANY || before.is_none_or(|before| rate.is_news_after(before)) {
             self.lean = (self.lean + 0.05).min(MOST_LEAN);
@@ -75,6 +80,9 @@ impl Learned {
 
     /// `first` if this is the first one by a rate that was measured.
     pub(super) fn next_ramp(&self, rate: Rate, first: bool, closed: f64, forgone: f64) -> Ramp {
+        if self.windowed {
+            return self.search(rate.value(), closed);
+        }
         let burst = self.burst();
         let under_way = rate.value() * self.round_trip;
         let shortest = LEAST_RAMP.max(2.0 * burst).max(4.0 * under_way);
@@ -119,19 +127,24 @@ impl Learned {
     /// From a rate that is surely too low, as fast as it is heard of.
     pub(super) fn search(&self, rate: f64, closed: f64) -> Ramp {
         let doubled_in = (closed / 8.0).min(0.25).max(self.round_trip / 2.0);
-        Ramp::search(rate, doubled_in)
+        // A first request that takes as long to come as the pause was would save nothing.
+        let least = if self.opening.by_hint {
+            2.0 * START / closed.max(LEAST_PAUSE.as_secs_f64())
+        } else {
+            0.0
+        };
+        Ramp::search(rate.max(least), doubled_in)
     }
 
     /// The bucket that would have done what was seen since the refusal before last, if there is one.
     pub(super) fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
-        if self.windowed {
-            self.buckets = None;
-            return None;
-        }
         let newest = Buckets::of(trail, TIMER + 2.0 * self.deviation);
         let known = self.buckets.take();
-        let agreed = known.map(|known| known.and(&newest));
+        let agreed = known.as_ref().map(|known| known.and(&newest));
         let agreed = agreed.filter(|agreed| !agreed.is_empty());
+        if known.is_some() && agreed.is_none() {
+            self.fills = false;
+        }
         let common = agreed.as_ref().and_then(Buckets::common);
         self.buckets = Some(agreed.unwrap_or(newest));
 
@@ -151,11 +164,16 @@ impl Learned {
 
     /// The rate by this stretch of time, and what was known before where the two agree.
     fn measure(&mut self, trail: &Trail, accepted: f64, open: f64, pause: Pause) -> Rate {
-        let most = 2.0 * (accepted + 1.0) / open.max(trail.seconds() / 1000.0).max(1e-6);
+        let (requests, seconds) = match self.since_opened.quiet_until {
+            // It was not asked for long, and then slowly at first.
+            Some(_) => trail.later_half(accepted),
+            None => (accepted, open),
+        };
+        let most = 2.0 * (requests + 1.0) / seconds.max(trail.seconds() / 1000.0).max(1e-6);
         let least = trail.rate(self.burst.most, most);
         // A bucket would have let through the next request sooner than the server says.
         self.windowed = match pause {
-            Pause::Hint(hint) => least * (hint.as_secs_f64() - 1.0) > 2.0,
+            Pause::Hint(hint) => !self.fills && least * (hint.as_secs_f64() - 1.0) > 2.0,
             Pause::Outage(_) | Pause::Guess(_) => false,
         };
         let most = if self.windowed {
@@ -206,6 +224,7 @@ impl Learned {
             self.burst.least = burst;
         }
         if self.windowed {
+            self.burst.count(accepted);
             self.burst.least = accepted.min(self.burst.most * FORGETTING).max(1.0);
             self.burst.most = (self.burst.most * FORGETTING).max(self.burst.least);
         }
