@@ -206,6 +206,13 @@ fn harder() -> Vec<Scenario> {
         )
         .hint(Hint::Absent)
         .latency(VARYING),
+        new(
+            "bucket 20/s, burst 1, no hint, RateLimit, latency varies",
+            bucket(20, 1),
+        )
+        .hint(Hint::Absent)
+        .fields(Fields::RateLimit)
+        .latency(VARYING),
         new("window 300/60 s, latency varies", window_of_a_minute()).latency(VARYING),
         new(
             "window 300/60 s, RateLimit, latency varies",
@@ -222,8 +229,14 @@ fn harder() -> Vec<Scenario> {
             ("window 300/60 s", window_of_a_minute()),
             ("bucket 20/s, burst 20", bucket(20, 20)),
         ] {
+            let with_fields = format!("{name}, RateLimit, {processes} processes");
             let name = format!("{name}, {processes} processes");
-            harder.push(new(&name, quota).processes(processes));
+            harder.push(new(&name, quota.clone()).processes(processes));
+            harder.push(
+                new(&with_fields, quota)
+                    .fields(Fields::RateLimit)
+                    .processes(processes),
+            );
         }
         let name = format!("bucket 20/s, burst 20, no hint, {processes} processes");
         harder.push(

@@ -108,7 +108,7 @@ impl Limits {
         if let Some(concurrency) = &mut self.concurrency {
             turn = turn.and(concurrency.turn(self.under_way, now));
         }
-        if !self.told.guides(self.sent)
+        if !self.told.guides()
             && self.most_learned().is_none()
             && let Some(learned) = &mut self.learned
         {
@@ -171,7 +171,7 @@ impl Limits {
         self.shown = now;
         if let Some(ticket) = ticket {
             self.under_way -= 1;
-            self.told.refused(ticket.numbered.number, self.sent, now);
+            self.told.refused(ticket.numbered, self.sent, now);
         }
         let until = match (&mut self.learned, ticket.and_then(|ticket| ticket.sent)) {
             (Some(learned), Some(sent)) => learned.refused(sent, pause, now),

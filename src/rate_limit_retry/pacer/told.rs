@@ -31,8 +31,12 @@ pub(super) struct Told {
     ended: u64,
     /// Those of them that tell, and whose end is still to be told.
     heard: Vec<u64>,
-    /// Requests that were refused though something was said to be left.
+    /// How often a request was refused though something was said to be left for it.
     misled: u64,
+    /// The last request that was sent in such a belief when that was heard of.
+    believed: u64,
+    /// Requests that were let through.
+    let_through: u64,
 }
 
 /// A request, by its place in the order of sending.
@@ -43,6 +47,8 @@ pub(super) struct Numbered {
     /// How many had ended when it was sent.
     ended: u64,
     at: Instant,
+    /// Something was said to be left for it.
+    promised: bool,
 }
 
 /// How many requests there have been.
@@ -99,6 +105,8 @@ impl Told {
 
     /// The `number`th request is sent.
     pub(super) fn sent(&mut self, number: u64, now: Instant) -> Numbered {
+        let promises = |policy: &Policy| policy.promises(number);
+        let promised = !self.policies.is_empty() && self.policies.iter().all(promises);
         for policy in &mut self.policies {
             if number > policy.window.last() {
                 policy.beyond.get_or_insert(number);
@@ -113,6 +121,7 @@ impl Told {
             number,
             ended: self.ended,
             at: now,
+            promised,
         }
     }
 
@@ -128,6 +137,7 @@ impl Told {
     /// longer.
     pub(super) fn let_through(&mut self, number: u64, now: Instant) {
         self.has_ended(number);
+        self.let_through += 1;
         for policy in &mut self.policies {
             if policy.fuller == Some(number) {
                 policy.steady = Some(true);
@@ -138,20 +148,20 @@ impl Told {
     }
 
     /// Whether the fields tell enough to go by them alone: all about each policy, and the truth.
-    pub(super) fn guides(&self, number: u64) -> bool {
+    pub(super) fn guides(&self) -> bool {
         let described =
             |policy: &Policy| policy.described.is_some_and(|(_, window)| window.is_some());
         !self.policies.is_empty()
             && self.policies.iter().all(described)
-            && self.misled <= 1 + number / REQUESTS_PER_LIE
+            && self.misled <= 1 + self.let_through / REQUESTS_PER_LIE
     }
 
-    /// The `number`th request was refused; `sent` have been sent so far.
-    pub(super) fn refused(&mut self, number: u64, sent: u64, now: Instant) {
-        let left =
-            |policy: &Policy| policy.newest.number < number && number <= policy.window.last();
-        if !self.policies.is_empty() && self.policies.iter().all(left) {
+    /// A request was refused; `sent` have been sent so far.
+    pub(super) fn refused(&mut self, request: Numbered, sent: u64, now: Instant) {
+        let number = request.number;
+        if request.promised && number > self.believed {
             self.misled += 1;
+            self.believed = sent;
         }
         self.has_ended(number);
         let ended = self.ended;
@@ -270,6 +280,11 @@ impl Policy {
         }
     }
 
+    /// Whether something was said to be left for the `number`th request.
+    fn promises(&self, number: u64) -> bool {
+        number <= self.window.last() || self.gap().is_some() && self.is_steady()
+    }
+
     /// In which time the quota gains another request, if it fills up steadily.
     fn gap(&self) -> Option<Duration> {
         let (quota, window) = self.described?;
@@ -353,7 +368,8 @@ impl Newest {
 
 /// Servers name one or two; a name is theirs to choose, and must not grow our memory.
 const MOST_POLICIES: usize = 8;
-/// As often as this, a refusal in spite of what was said to be left is a matter of other clients.
+/// Of so many let through, one refusal in spite of what was said to be left is no matter; where there are
+/// more of them, other clients use the same quota, or requests overtake each other.
 const REQUESTS_PER_LIE: u64 = 200;
 /// So short a window is taken for a bucket until it refuses: a rate a second is the usual way to
 /// describe one.

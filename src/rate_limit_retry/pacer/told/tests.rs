@@ -82,7 +82,8 @@ impl Client {
 
     /// The `number`th was refused, and its answer says nothing.
     fn is_refused(&mut self, number: u64, millis: u64) {
-        self.told.refused(number, self.sent(), self.at(millis));
+        let request = self.requests[number as usize - 1];
+        self.told.refused(request, self.sent(), self.at(millis));
     }
 
     fn waits_until(&self, millis: u64) -> Turn {
@@ -574,9 +575,9 @@ fn where_requests_went_unseen_before_they_come_off_what_is_left() {
 
 #[test]
 fn fields_that_tell_all_are_enough_by_themselves() {
-    assert!(!Told::default().guides(0));
+    assert!(!Told::default().guides());
     let client = Client::told(left(2, 10), Some(policy(5, 10)));
-    assert!(client.told.guides(1));
+    assert!(client.told.guides());
     for policy in [
         None,
         Some(RateLimitPolicy {
@@ -584,7 +585,7 @@ fn fields_that_tell_all_are_enough_by_themselves() {
             ..policy(5, 0)
         }),
     ] {
-        assert!(!Client::told(left(2, 10), policy).told.guides(1));
+        assert!(!Client::told(left(2, 10), policy).told.guides());
     }
     let mut client = Client::new();
     client.sends(1, 0);
@@ -594,40 +595,72 @@ fn fields_that_tell_all_are_enough_by_themselves() {
         &[left(2, 10), left_of("other", 2, 10)],
         &[policy(5, 10)],
     );
-    assert!(!client.told.guides(1));
+    assert!(!client.told.guides());
 }
 
 #[test]
-fn fields_that_mislead_are_no_longer_enough_but_for_one_lie_in_two_hundred() {
-    let mut client = Client::told(left(5, 10), Some(policy(5, 10)));
-    client.sends(3, 0);
-    client.is_refused(2, 0);
-    assert!(client.told.guides(4));
-    client.is_refused(3, 0);
-    assert!(!client.told.guides(4));
-    assert!(!client.told.guides(199));
-    assert!(client.told.guides(200));
-    client.is_refused(4, 0);
-    assert!(!client.told.guides(399));
+fn fields_that_mislead_are_no_longer_enough_but_for_one_lie_in_two_hundred_let_through() {
+    let mut client = Client::told(left(2000, 1000), Some(policy(2000, 1000)));
+    let lie = |client: &mut Client| {
+        client.sends(1, 0);
+        client.is_refused(client.sent(), 0);
+    };
+    lie(&mut client);
+    assert!(client.told.guides());
+    lie(&mut client);
+    assert!(!client.told.guides());
+    for number in 4..=202 {
+        assert!(!client.told.guides());
+        client.sends(1, 0);
+        client.hears(number, 0, &[], &[]);
+    }
+    assert!(client.told.guides());
+    lie(&mut client);
+    assert!(!client.told.guides());
+}
+
+// As it does where it shares the quota with others, each of which would have what is left.
+#[test]
+fn a_refusal_that_says_itself_that_nothing_is_left_was_a_lie_of_the_answers_before() {
+    let mut client = Client::told(left(9, 10), Some(policy(10, 10)));
+    for (number, millis) in [(2, 0), (3, 12_000)] {
+        client.sends(1, millis);
+        client.is_told(number, millis, &[left(0, 10)], &[policy(10, 10)]);
+        client.is_refused(number, millis);
+    }
+    assert!(!client.told.guides());
+}
+
+#[test]
+fn many_refusals_in_one_belief_are_one_lie() {
+    let mut client = Client::told(left(9, 10), Some(policy(10, 10)));
+    client.sends(9, 0);
+    (2..=10).for_each(|number| client.is_refused(number, 0));
+    assert_eq!(client.told.misled, 1);
+}
+
+#[test]
+fn a_bucket_that_refuses_what_it_should_have_gained_is_a_lie() {
+    let mut client = Client::told(left(0, 1), Some(policy(10, 1)));
+    assert!(client.told.policies[0].is_steady());
+    client.sends(1, 500);
+    client.is_refused(2, 500);
+    assert_eq!(client.told.misled, 1);
 }
 
 #[test]
 fn a_refusal_of_what_was_not_left_is_no_lie() {
+    // Sent before anything was said.
     let mut client = Client::new();
     client.sends(9, 0);
-    client.hears(
-        1,
-        0,
-        &[left(3, 10), left_of("other", 100, 10)],
-        &[policy(5, 10)],
-    );
-    (5..=9).for_each(|number| client.is_refused(number, 0));
+    client.hears(1, 0, &[left(100, 10)], &[policy(5, 10)]);
+    client.is_refused(5, 0);
     assert_eq!(client.told.misled, 0);
-    // Nor is one that was answered before.
-    client.is_refused(1, 0);
+    // Sent to ask how much there is.
+    let mut client = Client::told(left(0, 10), None);
+    client.sends(1, 12_000);
+    client.is_refused(2, 12_000);
     assert_eq!(client.told.misled, 0);
-    client.is_refused(4, 0);
-    assert_eq!(client.told.misled, 1);
 }
 
 // ===== any order =====
@@ -689,13 +722,13 @@ proptest! {
                 Turn::Go | Turn::AfterAnswer => {}
             }
             let number = sent.saturating_sub(which);
-            match step {
-                3 => told.lost(number),
-                4 => told.refused(number, sent, now),
-                5 => told.let_through(number, now),
+            let request = requests.get(number.wrapping_sub(1) as usize).copied();
+            match (step, request) {
+                (3, _) => told.lost(number),
+                (4, Some(request)) => told.refused(request, sent, now),
+                (5, _) => told.let_through(number, now),
                 _ => {
                     let (limits, policies) = ([left(remaining, reset)], [policy(which, window)]);
-                    let request = requests.get(number.wrapping_sub(1) as usize).copied();
                     told.answered(request, sent, &limits, &policies, now);
                 }
             }
