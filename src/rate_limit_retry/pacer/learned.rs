@@ -530,6 +530,7 @@ impl Learned {
         now: Instant,
     ) -> Instant {
         let first = self.history.is_none();
+        let began = self.since_opened.window;
         if first {
             self.since_opened.window = self.since_opened.window.min(START);
         }
@@ -559,6 +560,7 @@ impl Learned {
         if first && by_hint && pause <= SHORT_HINT {
             // A refusal costs what would have been let through until the hint is over. If that is short,
             // a rate is found for less than the next one costs.
+            self.since_opened.window = began.min(START_OF_SEARCH);
             let rate = 2.0 * START / pause.max(LEAST_PAUSE).as_secs_f64();
             self.ramp = Some(self.search(rate, closed));
         }
@@ -594,6 +596,8 @@ impl SinceOpened {
 
 /// Requests at a time after the first refusal. What is under way at the second one is refused.
 const START: f64 = 4.0;
+/// The same where the rate is searched for, which is a bound, too.
+const START_OF_SEARCH: f64 = 12.0;
 /// Up to so many at a time, the number doubles with every round trip.
 const FAST_START: f64 = 64.0;
 /// Of what a bucket should have gained while it was closed, this share is relied on.
