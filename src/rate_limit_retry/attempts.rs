@@ -51,6 +51,11 @@ impl Attempts {
         self.failures < limits.max_retries || self.refusals < limits.max_refusals
     }
 
+    /// Whether the request has come back so often that others should have a turn before it.
+    pub(crate) fn have_been_many(&self) -> bool {
+        self.refusals > MOST_REFUSALS_IN_FRONT || self.failures > MOST_FAILURES_IN_FRONT
+    }
+
     /// How long to wait before the next attempt, or why there is none.
     pub(crate) fn next(
         &mut self,
@@ -148,3 +153,10 @@ fn is_replay_safe<B>(request: &Request<B>) -> bool {
         || request.extensions().get::<ReplaySafe>().is_some()
         || request.headers().contains_key(IDEMPOTENCY_KEY)
 }
+
+/// So often a refused request goes first again. To be refused more often is no bad luck: a server may
+/// refuse what it costs, or its path, whatever the pace.
+const MOST_REFUSALS_IN_FRONT: u32 = 3;
+/// A server that is down is asked by the first in the queue, again and again. That must not always be
+/// the same one, which would use up its attempts for all.
+const MOST_FAILURES_IN_FRONT: u32 = 1;

@@ -491,9 +491,11 @@ impl Progress {
                 if !settings.pacer.is_off() =>
             {
                 let key = self.key.get_or_insert_with(|| settings.key_of(copy));
-                let comeback = match self.outcome.refusals {
-                    0..=MOST_TURNS_BEFORE_OTHERS => Comeback::First(self.place),
-                    _ => Comeback::Last,
+                let attempts = self.attempts.as_deref();
+                let comeback = if attempts.is_some_and(Attempts::have_been_many) {
+                    Comeback::Last
+                } else {
+                    Comeback::First(self.place)
                 };
                 let waiting = settings
                     .pacer
@@ -612,7 +614,3 @@ fn count_resends<B>(request: &mut Request<B>, resends: u32) {
         .extensions_mut()
         .insert(ResendCount(sent.0.saturating_add(resends)));
 }
-
-/// So often a refused request goes first again. To be refused more often is no bad luck: a server may
-/// refuse what it costs, or its path, whatever the pace.
-const MOST_TURNS_BEFORE_OTHERS: u32 = 3;

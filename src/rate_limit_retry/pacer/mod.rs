@@ -69,7 +69,8 @@ pub(super) use self::{
 ///
 /// - sends nothing before the time that the server named, and opens in the order of arrival, those first
 ///   that come back after a refusal or a failure; but who is refused more than three times goes behind the
-///   others, so that a request which is refused whatever the pace does not stand in their way;
+///   others, so that a request which is refused whatever the pace does not stand in their way, and so does
+///   who fails twice, so that not the same one asks again and again whether the server is back;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
 /// - or learns how many may be under way at the same time, where refusals show that the limit is on

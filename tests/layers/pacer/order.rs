@@ -1,5 +1,6 @@
 //! Who goes first.
 
+use http::StatusCode;
 use tokio::time::{sleep, sleep_until};
 use tower_outbound::{
     mark::{NoRetry, Priority},
@@ -69,6 +70,25 @@ async fn a_request_that_is_refused_whatever_the_pace_lets_the_others_go() {
     let response = hopeless.await.unwrap().unwrap();
     assert_eq!(response.status(), 429);
     assert_eq!(Outcome::of(&response).refusals, 17);
+    assert_idle(&pacer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_who_ask_whether_a_server_is_back_take_turns() {
+    // It is down for longer than one of them may try.
+    let probe = Probe::new(|count, _| {
+        Ok(match count {
+            1..=7 => {
+                let mut down = refused("5");
+                *down.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+                down
+            }
+            _ => status(200),
+        })
+    });
+    let (api, pacer) = paced(Pacer::new().concurrency(1), &probe);
+    all_served(send_all(&api, 0..6)).await;
+    assert_eq!(order(&probe), [0, 0, 1, 1, 2, 2, 3, 3, 4, 5, 0, 1, 2]);
     assert_idle(&pacer);
 }
 
