@@ -247,7 +247,7 @@ fn least_rate(is_true: impl Fn(f64) -> bool) -> f64 {
 /// Enough to see a burst and a slope, and half a page of memory.
 const MOST_POINTS: usize = 64;
 /// Halvings of the logarithm: far below what the counts can tell.
-const BISECTIONS: u32 = 40;
+const BISECTIONS: u32 = 26;
 /// One request in three hours.
 const LEAST_RATE: f64 = 1e-4;
 const MOST_RATE: f64 = 1e6;
