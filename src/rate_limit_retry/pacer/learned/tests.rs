@@ -333,7 +333,7 @@ fn a_bucket_refuses_two_in_a_hundred_at_most_from_the_third_refusal_on() {
 
 #[test]
 fn a_bucket_that_doubles_is_found() {
-    for (round_trip, most) in [(5, 1200), (50, 1200), (500, 9000)] {
+    for (round_trip, most) in [(5, 1200), (50, 1200), (500, 10_000)] {
         let mut job = job(Server::bucket(20.0, 20.0), millis(round_trip));
         job.send(2000);
         job.change_bucket(40.0, 20.0);
@@ -1014,11 +1014,11 @@ fn a_request_that_is_long_in_coming_back_holds_the_others_for_a_second() {
 fn a_request_that_is_lost_after_a_refusal_makes_no_room() {
     let (mut learned, now) = (Learned::new(), time::now());
     let late = learned.sent(false, now);
-    refuse_next(&mut learned, Pause::Hint(SECOND), now);
-    learned.open(now + SECOND);
-    send_while_go(&mut learned, now + SECOND);
+    let opens = refuse_next(&mut learned, Pause::Hint(10 * SECOND), now);
+    learned.open(opens);
+    send_while_go(&mut learned, opens);
     learned.lost(late);
-    assert_eq!(learned.turn(now + SECOND), after_an_answer(now + SECOND));
+    assert_eq!(learned.turn(opens), after_an_answer(opens));
 }
 
 /// What is said at this time when something was just sent whose answer is waited for.
