@@ -530,10 +530,6 @@ impl Learned {
         now: Instant,
     ) -> Instant {
         let first = self.history.is_none();
-        let began = self.since_opened.window;
-        if first {
-            self.since_opened.window = self.since_opened.window.min(START);
-        }
         let by_hint = !matches!(pause, Pause::Guess(_));
         let pause = match pause {
             Pause::Hint(hint) | Pause::Outage(hint) => hint,
@@ -557,10 +553,14 @@ impl Learned {
             .saturating_duration_since(sent_at)
             .saturating_add(pause)
             .as_secs_f64();
-        if first && by_hint && pause <= SHORT_HINT {
+        let searches = first && by_hint && pause <= SHORT_HINT;
+        if first {
+            let start = if searches { START_OF_SEARCH } else { START };
+            self.since_opened.window = self.since_opened.window.min(start);
+        }
+        if searches {
             // A refusal costs what would have been let through until the hint is over. If that is short,
             // a rate is found for less than the next one costs.
-            self.since_opened.window = began.min(START_OF_SEARCH);
             let rate = 2.0 * START / pause.max(LEAST_PAUSE).as_secs_f64();
             self.ramp = Some(self.search(rate, closed));
         }

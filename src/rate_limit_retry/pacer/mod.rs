@@ -75,7 +75,8 @@ pub(super) use self::{
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
 /// - or learns how many may be under way at the same time, where refusals show that the limit is on
 ///   that, and tries one more the more rarely, the longer a refusal closes the limit;
-/// - sends no more than a `RateLimit` field says is left;
+/// - sends no more than a `RateLimit` field says is left; where that is refused all the same, since others
+///   use the quota too, what it learns holds as well;
 /// - tells callers at once, and locally, when a pause is longer than
 ///   [`max_wait`](super::RateLimitRetryLayer::max_wait): a daily quota is spent;
 /// - forgets a limit that has not shown itself for ten minutes.
