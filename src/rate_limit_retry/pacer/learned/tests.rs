@@ -485,6 +485,30 @@ fn after_a_short_hint_the_rate_is_searched_for() {
 }
 
 #[test]
+fn a_search_begins_with_twelve_under_way_and_with_fewer_after_a_start_with_fewer() {
+    for (mut learned, most) in [(Learned::new(), 12), (Learned::gentle(8), 8)] {
+        let mut now = time::now();
+        now = refuse_next(&mut learned, Pause::Hint(SECOND), now);
+        learned.open(now);
+        // The answers take so long that the rate is no bound.
+        let mut sent = 0;
+        loop {
+            match learned.turn(now) {
+                Turn::Go => learned.sent(true, now),
+                turn if turn == after_an_answer(now) => break,
+                Turn::At(at) => {
+                    now = at;
+                    continue;
+                }
+                Turn::AfterAnswer => unreachable!("a time is said"),
+            };
+            sent += 1;
+        }
+        assert_eq!(sent, most);
+    }
+}
+
+#[test]
 fn after_a_long_hint_four_are_sent_and_twice_as_many_with_each_round_trip() {
     let (mut learned, mut now) = (Learned::new(), time::now());
     now = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now);
