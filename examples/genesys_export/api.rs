@@ -25,7 +25,7 @@ use tower_outbound::{
     token::{TokenCache, TokenError},
 };
 
-use crate::{job::InPagesOf, tally::Tally, timeline::Timeline};
+use crate::{tally::Tally, timeline::Timeline};
 
 /// hyper-util's client, over TLS or (on loopback) without.
 pub(crate) type HttpClient = Client<HttpsConnector<HttpConnector>, Full<Bytes>>;
@@ -117,8 +117,7 @@ impl Api {
             "orderBy": "conversationStart",
         });
         let size = self.page_size.map_or(JOB_PAGE_SIZE, NonZeroU32::get);
-        let job = Job::new();
-        Ok(self.pages("jobs", &query, InPagesOf { size, job }, from)?)
+        Ok(self.pages("jobs", &query, Job::new().page_size(size), from)?)
     }
 
     fn pages<P: Paging>(

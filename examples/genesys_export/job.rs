@@ -2,12 +2,11 @@
 
 use std::pin::pin;
 
-use bytes::Bytes;
 use futures_util::TryStreamExt;
-use http::{Request, StatusCode, Uri};
+use http::StatusCode;
 use serde_json::Value;
 use tower::BoxError;
-use tower_outbound::pages::{Job, Next as NextPage, Page, PageError, PageProblem, Paging};
+use tower_outbound::pages::{PageError, PageProblem};
 
 use crate::{
     Exported, api::Api, checkpoint::Next, paged_output::PagedOutput, progress, site::Site,
@@ -67,26 +66,4 @@ async fn take(api: &Api, site: &mut Site, output: &mut PagedOutput) -> Result<()
     }
     progress.finish_and_clear();
     Ok(())
-}
-
-/// A job with results in pages of this size.
-pub(crate) struct InPagesOf {
-    pub(crate) size: u32,
-    pub(crate) job: Job,
-}
-
-impl Paging for InPagesOf {
-    fn next(&self, request: &Request<Bytes>, page: &Page) -> Result<NextPage, PageProblem> {
-        let next = self.job.next(request, page)?;
-        let NextPage::NotYet(mut first, pause) = next else {
-            // Which keeps the query of the page before.
-            return Ok(next);
-        };
-        if first.uri().path().ends_with("/results") {
-            let uri = format!("{}?pageSize={}", first.uri(), self.size);
-            let uri: Result<Uri, _> = uri.parse();
-            *first.uri_mut() = uri.map_err(|error| PageProblem::Nonsense(error.to_string()))?;
-        }
-        Ok(NextPage::NotYet(first, pause))
-    }
 }

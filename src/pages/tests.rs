@@ -282,6 +282,25 @@ async fn a_job_is_asked_for_until_it_is_done_and_only_results_are_pages() {
 }
 
 #[tokio::test]
+async fn the_results_of_a_job_come_in_pages_of_the_size_that_was_asked_for() {
+    let table = vec![
+        ("POST /jobs {}", json!({"jobId": "7"})),
+        ("GET /jobs/7", json!({"state": "FULFILLED"})),
+        (
+            "GET /jobs/7/results?pageSize=2",
+            json!({"items": [1, 2], "cursor": "c"}),
+        ),
+        (
+            "GET /jobs/7/results?pageSize=2&cursor=c",
+            json!({"items": [3]}),
+        ),
+    ];
+    let job = Job::new().page_size(2);
+    let (items, _) = listed(table, post("/jobs", &json!({})), job).await;
+    assert_eq!(items.unwrap(), [1, 2, 3]);
+}
+
+#[tokio::test]
 async fn a_job_that_failed_is_an_error_that_says_so() {
     let table = vec![
         ("POST /jobs {}", json!({"jobId": "7"})),

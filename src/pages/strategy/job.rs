@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Method, Request, Uri, header};
 use serde_json::Value;
 
-use super::cursor::Cursor;
+use super::{cursor::Cursor, query};
 use crate::pages::{Next, Page, PageProblem, Paging};
 
 /// An asynchronous query: a `POST` begins a job, which is asked for until it is done, and then its
@@ -18,12 +18,13 @@ use crate::pages::{Next, Page, PageProblem, Paging};
 /// use std::time::Duration;
 /// use tower_outbound::pages::Job;
 ///
-/// let job = Job::new().every(Duration::from_secs(5));
+/// let job = Job::new().every(Duration::from_secs(5)).page_size(5000);
 /// # drop(job);
 /// ```
 #[derive(Clone, Debug)]
 pub struct Job {
     every: Duration,
+    page_size: Option<u32>,
     results: Cursor,
 }
 
@@ -38,6 +39,7 @@ impl Job {
     pub fn new() -> Self {
         Self {
             every: POLL,
+            page_size: None,
             results: Cursor::at("/cursor"),
         }
     }
@@ -46,6 +48,13 @@ impl Job {
     /// the tens of seconds that a job takes, and no burden on a limit of some calls a second.
     pub fn every(mut self, pause: Duration) -> Self {
         self.every = pause;
+        self
+    }
+
+    /// So many results on a page, asked for by `pageSize`. By default the server decides; Genesys
+    /// sends 1,000.
+    pub fn page_size(mut self, results: u32) -> Self {
+        self.page_size = Some(results);
         self
     }
 }
@@ -63,7 +72,10 @@ impl Paging for Job {
         }
         match page.at("/state")?.and_then(Value::as_str) {
             Some("FULFILLED") => {
-                let results = get(request, &format!("{}{RESULTS}", request.uri().path()))?;
+                let mut results = get(request, &format!("{}{RESULTS}", request.uri().path()))?;
+                if let Some(size) = self.page_size {
+                    results = query::set(&results, "pageSize", &size.to_string())?;
+                }
                 Ok(Next::NotYet(results, Duration::ZERO))
             }
             Some("QUEUED" | "PENDING") => Ok(Next::NotYet(request.clone(), self.every)),
