@@ -73,6 +73,9 @@ pub(super) use self::{
 ///   who fails twice, so that not the same one asks again and again whether the server is back;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
+/// - takes a limit that is closed for long for a window: it sends what that held at once when it opens, and
+///   one request more after a quarter of the pause. Where that is let through it is a bucket, whose server
+///   names the same time at every refusal;
 /// - or learns how many may be under way at the same time, where refusals show that the limit is on
 ///   that, and tries one more the more rarely, the longer a refusal closes the limit;
 /// - sends no more than a `RateLimit` field says is left; where that is refused all the same, since others
