@@ -51,8 +51,9 @@ impl Job {
         self
     }
 
-    /// So many results on a page, asked for by `pageSize`. By default the server decides; Genesys
-    /// sends 1,000.
+    /// So many results on a page at most, asked for by the parameter `pageSize`. By default the server
+    /// decides, since it knows what it can answer at once: 1,000 in the loopback cloud. A size that it does
+    /// not allow is refused by it, and the stream ends in that error.
     pub fn page_size(mut self, results: u32) -> Self {
         self.page_size = Some(results);
         self

@@ -201,19 +201,11 @@ impl Trail {
             let levels = self.levels(EMPTY, |level, step| step.after(level, rate, burst));
             (levels.last().unwrap_or(EMPTY) + rate * self.end).min(burst) < EMPTY
         };
-        let (mut low, mut high) = (LEAST_RATE, most.max(LEAST_RATE));
-        if is_empty(high) {
-            return high;
+        let most = most.max(LEAST_RATE);
+        if is_empty(most) {
+            return most;
         }
-        for _ in 0..BISECTIONS {
-            let middle = (low * high).sqrt();
-            if is_empty(middle) {
-                low = middle;
-            } else {
-                high = middle;
-            }
-        }
-        low
+        narrow(most, |rate| !is_empty(rate)).0
     }
 
     /// The most that was let through beyond what this rate gives.
@@ -229,10 +221,16 @@ impl Trail {
 
 /// The least rate for which this is true, if it is for each greater one; endless if it is for none.
 fn least_rate(is_true: impl Fn(f64) -> bool) -> f64 {
-    if !is_true(MOST_RATE) {
-        return f64::INFINITY;
+    if is_true(MOST_RATE) {
+        narrow(MOST_RATE, is_true).1
+    } else {
+        f64::INFINITY
     }
-    let (mut low, mut high) = (LEAST_RATE, MOST_RATE);
+}
+
+/// The greatest rate for which this is false and the least for which it is true, which lie close together.
+fn narrow(most: f64, is_true: impl Fn(f64) -> bool) -> (f64, f64) {
+    let (mut low, mut high) = (LEAST_RATE, most);
     for _ in 0..BISECTIONS {
         let middle = (low * high).sqrt();
         if is_true(middle) {
@@ -241,7 +239,7 @@ fn least_rate(is_true: impl Fn(f64) -> bool) -> f64 {
             low = middle;
         }
     }
-    high
+    (low, high)
 }
 
 /// Enough to see a burst and a slope, and half a page of memory.

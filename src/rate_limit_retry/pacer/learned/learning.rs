@@ -36,7 +36,7 @@ impl Learned {
         }
 
         let before = self.rate();
-        let held = self.burst.most.min(1.5 * self.burst.least) + 1.0;
+        let held = self.burst.most.min(GROWN * self.burst.least) + 1.0;
         self.fills |= self.since_opened.quiet_until.is_some() && accepted > held;
         let rate = self.measure(trail, accepted, open, pause);
         let first = self.rate.replace(rate).is_none();
@@ -103,7 +103,7 @@ impl Learned {
         let searched = self.ramp.is_some_and(|ramp| ramp.is_search());
         // What is found out too late is how much a large burst hides.
         let soon = self.round_trip < closed / 4.0 || burst < 2.0;
-        if first && !searched && !self.windowed && rate.spread() > UNKNOWN && soon {
+        if first && !searched && rate.spread() > UNKNOWN && soon {
             return self.search(rate.least, closed);
         }
         let step = (rate.spread() - 1.0) / 2.0 + 1.0 / rate.seen;
@@ -136,7 +136,8 @@ impl Learned {
         Ramp::search(rate.max(least), doubled_in)
     }
 
-    /// The bucket that would have done what was seen since the refusal before last, if there is one.
+    /// The bucket that would have done what was seen since the refusal before last, if there is one. Where
+    /// none would, nothing says that the limit fills up.
     pub(super) fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
         let newest = Buckets::of(trail, TIMER + 2.0 * self.deviation);
         let known = self.buckets.take();
@@ -250,6 +251,9 @@ impl Learned {
     }
 }
 
+/// What lets through more than so many times what a window held seems to fill up. A quota that has grown
+/// by more passes for that until the next refusal.
+const GROWN: f64 = 1.5;
 /// A rate that may be so many times as high is not known.
 const UNKNOWN: f64 = 4.0;
 /// A bucket whose rate may be so many times as high tells more than what is known of any limit.
