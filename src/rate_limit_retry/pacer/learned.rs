@@ -304,7 +304,9 @@ impl Learned {
             self.since_opened.level = self.burst().min(gained);
         } else if self.windowed {
             self.since_opened.rush_left = self.burst.tried as u64;
-            let quiet = Duration::from_secs_f64(self.opening.closed * QUIET);
+            // In whole seconds, as most hints are: what is left of the window is rounded up as before then,
+            // and not opened up to a second late.
+            let quiet = Duration::from_secs_f64((self.opening.closed * QUIET).ceil());
             self.since_opened.quiet_until = Some(time::after(now, quiet));
         } else {
             let rush = self.burst.tried.min(gained) as u64;

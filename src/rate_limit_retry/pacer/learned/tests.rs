@@ -670,6 +670,26 @@ fn a_window_is_used_up_and_costs_one_refusal_once_it_was_seen_twice() {
     }
 }
 
+// At whole seconds, a pause that begins between two of them ends up to one late.
+#[test]
+fn a_window_of_a_few_seconds_is_opened_as_late_each_time_as_the_first_time() {
+    for length in [3.0, 4.0, 5.0, 7.0] {
+        let mut job = job(Server::window(60, length), millis(5));
+        job.send_until(12.0 * length);
+        let mut late: Vec<f64> = Vec::new();
+        let mut window = 0.0;
+        for (at, _) in job.log.iter().filter(|(_, let_through)| *let_through) {
+            let since = (at + 0.3 * length) / length;
+            if since.floor() > window {
+                window = since.floor();
+                late.push((since - window) * length);
+            }
+        }
+        let is_as_the_first = |one: &f64| (one - late[0]).abs() < 0.2;
+        assert!(late.iter().all(is_as_the_first), "{length}: {late:?}");
+    }
+}
+
 #[test]
 fn a_quota_that_halves_or_doubles_is_followed_within_two_windows() {
     for (before, after) in [(60, 30), (60, 120), (1000, 500), (1000, 2000)] {
