@@ -86,7 +86,7 @@ pub fn all() -> Vec<Scenario> {
 
 fn usual() -> Vec<Scenario> {
     let new = |name: &str, quota| Scenario::new(Group::Usual, name, quota);
-    let bucket = Quota::bucket;
+    let bucket = Quota::bucket::<u32>;
     vec![
         new("window 300/60 s", window_of_a_minute()),
         new(
@@ -105,7 +105,7 @@ fn usual() -> Vec<Scenario> {
 
 fn harder() -> Vec<Scenario> {
     let new = |name: &str, quota| Scenario::new(Group::Harder, name, quota);
-    let bucket = Quota::bucket;
+    let bucket = Quota::bucket::<u32>;
     let two_limits = || {
         Quota::All(vec![
             bucket(20, 20),
@@ -133,6 +133,11 @@ fn harder() -> Vec<Scenario> {
         )
         .hint(Hint::Absent),
         new("nginx 100/s, no hint", bucket(100, 1)).hint(Hint::Absent),
+        new("bucket 1/s, burst 1", bucket(1, 1)),
+        new("bucket 1/s, burst 1, no hint", bucket(1, 1)).hint(Hint::Absent),
+        new("bucket 0.2/s, burst 1", Quota::bucket(0.2, 1)),
+        new("bucket 0.2/s, burst 1, no hint", Quota::bucket(0.2, 1)).hint(Hint::Absent),
+        new("bucket 0.2/s, burst 5", Quota::bucket(0.2, 5)),
         new("20/s and 600/60 s", two_limits()),
         new("20/s and 600/60 s, no hint", two_limits()).hint(Hint::Absent),
         new("20/s and 600/60 s, RateLimit", two_limits()).fields(Fields::RateLimit),
@@ -158,6 +163,13 @@ fn harder() -> Vec<Scenario> {
             .hint(Hint::Constant { seconds: 10 }),
         new("bucket 20/s, burst 5, always 60 s", bucket(20, 5))
             .hint(Hint::Constant { seconds: 60 }),
+        new("bucket 0.2/s, burst 1, always 1 s", Quota::bucket(0.2, 1))
+            .hint(Hint::Constant { seconds: 1 }),
+        new(
+            "window 5/60 s, always 1 s",
+            Quota::fixed_window(5, MINUTE, 20 * SECOND),
+        )
+        .hint(Hint::Constant { seconds: 1 }),
         new("bucket 20/s, burst 20, date", bucket(20, 20)).hint(Hint::Date),
         new("bucket 20/s, burst 20, too late", bucket(20, 20)).hint(Hint::TooLate),
         new("bucket 20/s, burst 20, X-RateLimit", bucket(20, 20)).fields(Fields::XRateLimit),

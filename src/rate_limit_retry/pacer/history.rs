@@ -46,6 +46,11 @@ impl History {
         }
     }
 
+    /// None of those sent since the limit opened was let through.
+    pub(super) fn none_was_let_through(&mut self) {
+        self.points.retain(|(_, count)| *count == 0);
+    }
+
     /// The `count`th request since the limit opened is sent; the 0th is the opening itself.
     pub(super) fn sent(&mut self, count: u64, now: Instant) {
         if !count.is_multiple_of(self.stride) {

@@ -84,6 +84,14 @@ impl Pause {
 #[derive(Debug)]
 pub(super) struct Learned {
     rate: Option<Rate>,
+    /// The rate is not believed to be below, in requests a second: asking as often as the server says costs
+    /// no more than waiting does.
+    slowest: f64,
+    /// Refusals in a row after which one bucket would still have done all that was seen.
+    agreements: u32,
+    /// It once would not have, and there have not been enough of those since: others use the same quota,
+    /// or it is no bucket.
+    doubted: bool,
     burst: Burst,
     /// Those that would have done all that was seen last.
     buckets: Option<Buckets>,
@@ -145,6 +153,16 @@ impl Burst {
 impl Rate {
     fn value(self) -> f64 {
         (self.least * self.most).sqrt()
+    }
+
+    /// The same, and no less than this.
+    fn at_least(self, slowest: f64) -> Self {
+        let raised = (slowest / self.value()).max(1.0);
+        Self {
+            least: self.least * raised,
+            most: self.most * raised,
+            ..self
+        }
     }
 
     /// With 0 the least that it may be, with 1 the most.
@@ -233,6 +251,9 @@ impl Learned {
     fn with_window(window: f64) -> Self {
         Self {
             rate: None,
+            slowest: 0.0,
+            agreements: 0,
+            doubted: false,
             burst: Burst {
                 least: 1.0,
                 most: f64::INFINITY,
@@ -265,7 +286,8 @@ impl Learned {
     }
 
     fn rate(&self) -> Option<Rate> {
-        self.bucket.map(|bucket| bucket.rate).or(self.rate)
+        let bucket = self.bucket.map(|bucket| bucket.rate);
+        bucket.or(self.rate.map(|rate| rate.at_least(self.slowest)))
     }
 
     fn burst(&self) -> f64 {
@@ -358,9 +380,11 @@ impl Learned {
     /// A request is sent; `waited` if it had to wait for its turn.
     pub(super) fn sent(&mut self, waited: bool, now: Instant) -> Sent {
         self.since_opened.sent += 1;
-        let rush = self.since_opened.rush_left > 0 && !self.since_opened.scout;
+        // One that is sent ahead is one of those that the limit holds.
+        let held = self.since_opened.rush_left > 0;
+        self.since_opened.rush_left -= u64::from(held);
+        let rush = held && !self.since_opened.scout;
         if rush {
-            self.since_opened.rush_left -= 1;
             self.since_opened.level = 0.0;
             self.since_opened.level_at = Some(now);
         } else {
@@ -477,7 +501,9 @@ impl Learned {
             };
         }
         self.began_unseen = true;
-        self.close(now, 0, 0.0, pause, now)
+        let until = self.close(now, 0, pause, now);
+        self.history = Some(History::new(now, now, 0.0));
+        until
     }
 
     /// Returns when the limit opens, as far as is known here.
@@ -492,7 +518,7 @@ impl Learned {
                 Pause::Guess(_) => now,
             };
         }
-        let mut gap = 0.0;
+        let (mut gap, mut goes_on) = (0.0, false);
         if let (Some(history), Some(opened)) = (&self.history, self.since_opened.at) {
             let earlier = if self.began_unseen {
                 self.round_trip
@@ -505,7 +531,10 @@ impl Learned {
                 .saturating_duration_since(history.from())
                 .as_secs_f64();
             gap = trail.end();
-            if trail.requests() >= 1.0 {
+            let nothing = trail.requests() < 1.0;
+            // A bucket is as empty as it was; who is down says nothing of the limit.
+            goes_on = nothing && self.is_alone() && !matches!(pause, Pause::Outage(_));
+            if !nothing {
                 self.began_unseen = false;
                 self.learn(&trail, sent, open, closed + earlier, pause);
             }
@@ -519,38 +548,35 @@ impl Learned {
             };
         }
         let behind = self.since_opened.sent - sent.number;
-        self.close(sent.at, behind, gap, pause, now)
+        let until = self.close(sent.at, behind, pause, now);
+        match &mut self.history {
+            Some(history) if goes_on => history.none_was_let_through(),
+            history => *history = Some(History::new(sent.at, now, gap)),
+        }
+        until
     }
 
-    /// `gap` are the seconds between the request before the refused one and that.
-    fn close(
-        &mut self,
-        sent_at: Instant,
-        behind: u64,
-        gap: f64,
-        pause: Pause,
-        now: Instant,
-    ) -> Instant {
+    /// After a refusal of a request that was sent at `sent_at`, with so many behind it.
+    fn close(&mut self, sent_at: Instant, behind: u64, pause: Pause, now: Instant) -> Instant {
         let first = self.history.is_none();
         let by_hint = !matches!(pause, Pause::Guess(_));
         let pause = match pause {
-            Pause::Hint(hint) | Pause::Outage(hint) => hint,
+            Pause::Outage(hint) => hint,
+            Pause::Hint(hint) => doubled(hint, self.failures.saturating_sub(HINTS_BELIEVED - 1)),
             Pause::Guess(guess) => {
                 let gap = |rate: Rate| Duration::from_secs_f64(1.0 / rate.value());
                 let first = match (self.bucket, self.rate) {
                     // The next one is due then.
                     (Some(bucket), _) => SHORTEST_PAUSE.max(gap(bucket.rate)),
-                    (None, Some(rate)) => LEAST_PAUSE.max(gap(rate)),
+                    (None, Some(rate)) => gap(rate).clamp(LEAST_PAUSE, LONGEST_GUESS),
                     (None, None) => LEAST_PAUSE.max(guess),
                 };
-                let doubled = first.saturating_mul(1 << self.failures.min(16));
-                doubled.min(LONGEST_GUESS.max(first))
+                doubled(first, self.failures)
             }
         };
         self.failures = self.failures.saturating_add(1);
         self.epoch += 1;
         self.is_open = false;
-        self.history = Some(History::new(sent_at, now, gap));
         let closed = now
             .saturating_duration_since(sent_at)
             .saturating_add(pause)
@@ -596,6 +622,12 @@ impl SinceOpened {
     }
 }
 
+/// A pause that was so often too short.
+fn doubled(pause: Duration, times: u32) -> Duration {
+    let doubled = pause.saturating_mul(1 << times.min(16));
+    doubled.min(LONGEST_GUESS.max(pause))
+}
+
 /// Requests at a time after the first refusal. What is under way at the second one is refused.
 const START: f64 = 4.0;
 /// The same where the rate is searched for, which is a bound, too.
@@ -612,6 +644,8 @@ const SHORT_HINT: Duration = Duration::from_secs(2);
 const QUIET: f64 = 0.25;
 /// A bucket's rate is taken to be in the middle of what it may be, or below.
 const MOST_LEAN: f64 = 0.5;
+/// A bucket that does all that is seen at so many refusals is one, and nobody else uses it.
+const AGREED: u32 = 10;
 /// Openings tried with one request after one was found closed.
 const DISTRUSTED_OPENINGS: u32 = 8;
 /// Floating-point dust.
@@ -625,7 +659,10 @@ const LONGEST_WAIT: f64 = 1e5;
 const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The same where it is known when the next one is let through.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
-/// The longest of those times; the cap of the AWS clients.
+/// Refusals in a row at which the server is believed when to come back. From then on its hint is doubled
+/// each time.
+const HINTS_BELIEVED: u32 = 3;
+/// The longest of those times, unless the server asks for more; the cap of the AWS clients.
 const LONGEST_GUESS: Duration = Duration::from_secs(20);
 
 #[cfg(test)]

@@ -61,6 +61,11 @@ impl Ramp {
         }
     }
 
+    /// So many requests are to wait for their turn before one is refused.
+    pub(super) fn planned(&self) -> f64 {
+        PLANNED * self.length
+    }
+
     pub(super) fn is_search(&self) -> bool {
         self.bend == 0.0
     }
@@ -80,6 +85,8 @@ const BEND: f64 = 0.3;
 /// After three times as many requests as were to be let through the limit is not what it was.
 const LATE_BEND: f64 = 0.02;
 const BELOW: f64 = -0.25;
+/// In lengths: beyond that a rate was surely too high.
+const PLANNED: f64 = 1.2;
 const LEAST_SHARE: f64 = 0.1;
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl Quota {
     /// Refilled continuously at `per_second`, and holding `burst` at most; full at the start.
     ///
     /// With a burst of 1 it is nginx's `limit_req` without `burst`: never two closer than the interval.
-    pub fn bucket(per_second: u32, burst: u32) -> Self {
+    pub fn bucket<R: Into<f64>>(per_second: R, burst: u32) -> Self {
         Self::Bucket(Bucket {
             per_second: per_second.into(),
             burst: burst.into(),

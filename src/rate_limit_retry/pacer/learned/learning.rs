@@ -18,6 +18,7 @@ impl Learned {
         self.burst.since_refuted += accepted;
         self.burst.counted = 0;
         if refused.rush
+            && self.burst.least > 1.0
             && let Some(rate) = self.rate
         {
             // It held less than was dared. Of the rate that says nothing.
@@ -42,9 +43,12 @@ impl Learned {
         let first = self.rate.replace(rate).is_none();
         self.size_up(trail, rate, first, accepted, open, closed);
         let bucket = self.find_bucket(trail, rate);
-        self.bucket = bucket.filter(|_| !self.windowed);
+        self.slowest = 1.0 / self.asked_every(trail, pause);
+        let is_as_fast = |bucket: &Bucket| self.is_alone() || bucket.rate.most >= self.slowest;
+        self.bucket = bucket.filter(|bucket| !self.windowed && is_as_fast(bucket));
         let rate = self.rate().unwrap_or(rate);
-        if accepted > MANY || before.is_none_or(|before| rate.is_news_after(before)) {
+        let planned = self.ramp.map_or(f64::INFINITY, |ramp| ramp.planned());
+        if accepted > MANY.min(planned) || before.is_none_or(|before| rate.is_news_after(before)) {
             self.lean = (self.lean + 0.05).min(MOST_LEAN);
         } else {
             // It has refused soon, and that told nothing.
@@ -54,6 +58,7 @@ impl Learned {
             // Again and again: it would do what was seen, and is another one all the same.
             (self.buckets, self.bucket) = (None, None);
             self.lean = MOST_LEAN;
+            self.doubt();
         }
 
         let forgone = self.forgone(rate, closed);
@@ -88,17 +93,28 @@ impl Learned {
         let shortest = LEAST_RAMP.max(2.0 * burst).max(4.0 * under_way);
         // So that one in a few hundred is refused. A large burst forgives a ramp that is too steep, and
         // takes long to be used up.
-        let longest = (150.0 + 150.0 / burst).max(5.0 * burst);
-        let longest = longest.min(LONGEST_RAMP * rate.value());
+        let mut between = 100.0;
+        let mut longest = (150.0 + 150.0 / burst).max(5.0 * burst);
+        if !self.is_proven() {
+            // A share that others have left is found as soon at a low rate as at a high one.
+            let soon = LONGEST_RAMP * rate.value();
+            longest = longest.min(soon);
+            between = soon.clamp(25.0, between);
+        }
 
         if self.bucket.is_some() && rate.spread() < SURE {
             // With each refusal others are refused that are under way.
             let refused = 1.0 + 0.5 * under_way;
             let worth = (forgone / SHARE_OF_REFUSALS).min(LONGEST_CREEP * rate.value());
-            let requests = longest.max(shortest).max(100.0 * refused).max(worth);
-            let rate = rate.leaning(self.lean);
+            let requests = longest.max(shortest).max(between * refused).max(worth);
             // One that saves nothing refuses at the first request that is too fast.
-            return Ramp::creep(rate, requests, burst < 2.0);
+            let saves_nothing = burst < 2.0;
+            let lean = if saves_nothing {
+                self.lean - LESS_LEAN
+            } else {
+                self.lean
+            };
+            return Ramp::creep(rate.leaning(lean), requests, saves_nothing);
         }
         let searched = self.ramp.is_some_and(|ramp| ramp.is_search());
         // What is found out too late is how much a large burst hides.
@@ -112,10 +128,7 @@ impl Learned {
         // from a longer stretch more is learnt.
         let worth = if first { 2.0 } else { 1.0 } * forgone / step;
         let length = rate.seen.min(longest).max(shortest).max(worth);
-        let middle = match self.bucket {
-            Some(_) => rate.leaning(self.lean),
-            None => rate.value(),
-        };
+        let middle = rate.leaning(self.lean.max(0.0));
         let ramp = Ramp::through(middle, step, length);
         if self.starts_below(rate, forgone) {
             ramp.begun_below()
@@ -145,6 +158,10 @@ impl Learned {
         let agreed = agreed.filter(|agreed| !agreed.is_empty());
         if known.is_some() && agreed.is_none() {
             self.fills = false;
+            self.doubt();
+        } else {
+            self.agreements = self.agreements.saturating_add(1);
+            self.doubted &= !self.is_proven();
         }
         let common = agreed.as_ref().and_then(Buckets::common);
         self.buckets = Some(agreed.unwrap_or(newest));
@@ -199,13 +216,34 @@ impl Learned {
             }
         }
         rate.seen = rate.seen.clamp(1.0, MOST_SEEN);
-        // Where others use the same quota, refusals come by chance. Asking as often as the server says
-        // costs no more than waiting does.
-        let slowest = 1.0 / pause.length().max(LEAST_PAUSE).as_secs_f64();
-        let raised = (slowest / rate.value()).max(1.0);
-        rate.least *= raised;
-        rate.most *= raised;
         rate
+    }
+
+    /// Whether the limit seems to be a bucket that nobody else uses.
+    pub(super) fn is_alone(&self) -> bool {
+        !self.doubted
+    }
+
+    /// Whether it is known for so long that it is so.
+    fn is_proven(&self) -> bool {
+        self.agreements >= AGREED
+    }
+
+    fn doubt(&mut self) {
+        self.agreements = 0;
+        self.doubted = true;
+    }
+
+    /// In how many seconds a request is let through, at the least, for one who asks only when told to.
+    pub(super) fn asked_every(&self, trail: &Trail, pause: Pause) -> f64 {
+        let pause = pause.length().max(LEAST_PAUSE).as_secs_f64();
+        if self.is_alone() {
+            // A bucket names the rest of what it takes to gain one.
+            pause + trail.end()
+        } else {
+            // Others took what was gained: refusals come by chance.
+            pause
+        }
     }
 
     /// What the limit holds, by what it let through at once.
@@ -266,6 +304,8 @@ const SURE: f64 = 1.08;
 const SHARE_OF_REFUSALS: f64 = 0.004;
 /// In seconds: after so long it is looked whether there is more.
 const LONGEST_CREEP: f64 = 200.0;
+/// So much less one leans towards the most that the rate may be where a little too fast is refused at once.
+const LESS_LEAN: f64 = 0.25;
 /// After six refusals that came too soon it is another one.
 const LEAST_LEAN: f64 = -0.3;
 /// After so many requests a refusal is no surprise.
@@ -273,7 +313,7 @@ const MANY: f64 = 100.0;
 /// In seconds: by so much a request may arrive earlier or later at the best.
 const TIMER: f64 = 0.0002;
 const LEAST_RAMP: f64 = 8.0;
-/// In seconds: a quota that others have left is found as soon at a low rate as at a high one.
+/// In seconds, where others may use the same quota.
 const LONGEST_RAMP: f64 = 20.0;
 const LEAST_STEP: f64 = 0.01;
 const MOST_STEP: f64 = 0.5;
