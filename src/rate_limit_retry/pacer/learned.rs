@@ -114,6 +114,8 @@ pub(super) struct Learned {
     since_opened: SinceOpened,
     /// Refusals in a row, with nothing let through between them.
     failures: u32,
+    /// How often its hints have to be doubled, since they come too early.
+    too_early: u32,
     /// Openings that are tried with one request first, since one was found closed.
     distrust: u32,
     /// The server says when it opens, and that is later than a bucket would let the next one through:
@@ -272,6 +274,7 @@ impl Learned {
             is_open: true,
             since_opened: SinceOpened::new(window),
             failures: 0,
+            too_early: 0,
             distrust: 0,
             windowed: false,
             fills: false,
@@ -453,6 +456,13 @@ impl Learned {
                 self.round_trip += (took - average) / 10.0;
             }
         }
+        if self.opening.by_hint {
+            self.too_early = match self.failures {
+                0 => self.too_early,
+                1 => self.too_early.saturating_sub(1),
+                failures => self.too_early + (failures - HINTS_BELIEVED.min(failures)).div_ceil(2),
+            };
+        }
         self.failures = 0;
         if sent.epoch != self.epoch {
             if sent.epoch + 1 == self.epoch
@@ -560,9 +570,13 @@ impl Learned {
     fn close(&mut self, sent_at: Instant, behind: u64, pause: Pause, now: Instant) -> Instant {
         let first = self.history.is_none();
         let by_hint = !matches!(pause, Pause::Guess(_));
+        let is_outage = matches!(pause, Pause::Outage(_));
         let pause = match pause {
             Pause::Outage(hint) => hint,
-            Pause::Hint(hint) => doubled(hint, self.failures.saturating_sub(HINTS_BELIEVED - 1)),
+            Pause::Hint(hint) => {
+                let again = (self.failures + 1).saturating_sub(HINTS_BELIEVED);
+                doubled(hint, self.too_early.saturating_add(again))
+            }
             Pause::Guess(guess) => {
                 let gap = |rate: Rate| Duration::from_secs_f64(1.0 / rate.value());
                 let first = match (self.bucket, self.rate) {
@@ -574,7 +588,8 @@ impl Learned {
                 doubled(first, self.failures)
             }
         };
-        self.failures = self.failures.saturating_add(1);
+        // Who is down knows best when to be asked again.
+        self.failures = self.failures.saturating_add(u32::from(!is_outage));
         self.epoch += 1;
         self.is_open = false;
         let closed = now
@@ -660,7 +675,7 @@ const LEAST_PAUSE: Duration = Duration::from_millis(100);
 /// The same where it is known when the next one is let through.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Refusals in a row at which the server is believed when to come back. From then on its hint is doubled
-/// each time.
+/// each time, and half of that is kept for the next row.
 const HINTS_BELIEVED: u32 = 3;
 /// The longest of those times, unless the server asks for more; the cap of the AWS clients.
 const LONGEST_GUESS: Duration = Duration::from_secs(20);

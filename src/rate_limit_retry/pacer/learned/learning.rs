@@ -18,7 +18,6 @@ impl Learned {
         self.burst.since_refuted += accepted;
         self.burst.counted = 0;
         if refused.rush
-            && self.burst.least > 1.0
             && let Some(rate) = self.rate
         {
             // It held less than was dared. Of the rate that says nothing.
@@ -44,8 +43,7 @@ impl Learned {
         self.size_up(trail, rate, first, accepted, open, closed);
         let bucket = self.find_bucket(trail, rate);
         self.slowest = 1.0 / self.asked_every(trail, pause);
-        let is_as_fast = |bucket: &Bucket| self.is_alone() || bucket.rate.most >= self.slowest;
-        self.bucket = bucket.filter(|bucket| !self.windowed && is_as_fast(bucket));
+        self.bucket = bucket.filter(|bucket| !self.windowed && bucket.rate.most >= self.slowest);
         let rate = self.rate().unwrap_or(rate);
         let planned = self.ramp.map_or(f64::INFINITY, |ramp| ramp.planned());
         if accepted > MANY.min(planned) || before.is_none_or(|before| rate.is_news_after(before)) {
@@ -128,7 +126,7 @@ impl Learned {
         // from a longer stretch more is learnt.
         let worth = if first { 2.0 } else { 1.0 } * forgone / step;
         let length = rate.seen.min(longest).max(shortest).max(worth);
-        let middle = rate.leaning(self.lean.max(0.0));
+        let middle = rate.leaning(self.lean);
         let ramp = Ramp::through(middle, step, length);
         if self.starts_below(rate, forgone) {
             ramp.begun_below()

@@ -1066,20 +1066,84 @@ fn the_hint_of_a_server_that_refuses_again_and_again_is_doubled_from_the_fourth_
         pause.as_secs()
     });
     assert_eq!(pauses, [3, 3, 3, 6, 12, 20, 20]);
+    // Half of that is kept, and given back as soon as it is not needed any more.
+    for expected in [12, 6, 3, 3] {
+        let sent = learned.sent(true, now);
+        learned.let_through(sent, now);
+        let pause = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now) - now;
+        now += pause;
+        learned.open(now);
+        assert_eq!(pause.as_secs(), expected);
+    }
+
+    // One that is longer than any guess stays what it is.
+    let mut learned = Learned::new();
+    for _ in 0..6 {
+        let opens = refuse_next(&mut learned, Pause::Hint(30 * SECOND), now);
+        assert_eq!(opens - now, 30 * SECOND);
+        now = opens;
+        learned.open(now);
+    }
+}
+
+#[test]
+fn who_is_down_is_believed_when_to_come_back() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    let outages = [Pause::Outage(3 * SECOND); 6].into_iter();
+    for pause in outages.chain([Pause::Hint(3 * SECOND)]) {
+        let opens = refuse_next(&mut learned, pause, now);
+        assert_eq!(opens - now, 3 * SECOND);
+        now = opens;
+        learned.open(now);
+    }
+}
+
+#[test]
+fn pauses_that_were_guessed_say_nothing_of_hints() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    for _ in 0..10 {
+        now = refuse_next(&mut learned, Pause::Guess(SECOND), now);
+        learned.open(now);
+    }
     let sent = learned.sent(true, now);
     learned.let_through(sent, now);
-    let pause = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now) - now;
-    assert_eq!(pause, 3 * SECOND);
+    let pause = refuse_next(&mut learned, Pause::Hint(SECOND), now) - now;
+    assert_eq!(pause, SECOND);
+}
 
-    let mut learned = Learned::new();
-    for hint in [Pause::Outage(3 * SECOND), Pause::Hint(30 * SECOND)] {
-        for _ in 0..6 {
-            let pause = refuse_next(&mut learned, hint, now) - now;
-            now += pause;
-            learned.open(now);
-            assert_eq!(pause, hint.length());
-        }
+#[test]
+fn an_opening_that_was_found_closed_does_not_cut_what_is_measured_of_a_bucket() {
+    let began = |learned: &Learned| learned.history.as_ref().unwrap().from();
+    let start = time::now();
+    let (hint, outage) = (Pause::Hint(SECOND), Pause::Outage(SECOND));
+    for (doubted, pause, goes_on) in [
+        (false, hint, true),
+        (false, outage, false),
+        (true, hint, false),
+    ] {
+        let mut learned = Learned::new();
+        let now = refuse_next(&mut learned, hint, start);
+        learned.doubted = doubted;
+        learned.open(now);
+        refuse_next(&mut learned, pause, now);
+        let expected = if goes_on { start } else { now };
+        assert_eq!(began(&learned), expected, "{doubted} {pause:?}");
     }
+}
+
+#[test]
+fn a_bucket_of_one_is_approached_from_further_below() {
+    let starts = [1.0, 2.0].map(|burst| {
+        let mut learned = known_bucket(20.0, burst);
+        let rate = Rate {
+            least: 20.0,
+            most: 20.8,
+            seen: 100.0,
+        };
+        learned.bucket = Some(Bucket { rate, burst });
+        learned.next_ramp(rate, false, 0.1, 0.0).pace(0.0)
+    });
+    assert!(starts[0] < 20.2 && starts[1] > 20.3, "{starts:?}");
 }
 
 #[test]
@@ -1128,6 +1192,22 @@ fn after_an_opening_was_found_closed_eight_are_tried_with_one_request() {
         now = opens;
         learned.open(now);
     }
+}
+
+#[test]
+fn a_scout_that_is_refused_says_nothing_of_what_the_limit_holds() {
+    let (mut learned, start) = (known_bucket(20.0, 5.0), time::now());
+    learned.burst.least = 5.0;
+    let first = learned.sent(true, start);
+    let late = learned.sent(true, start + millis(1));
+    let now = learned.refused(first, Pause::Hint(SECOND), start + millis(50));
+    learned.distrust = DISTRUSTED_OPENINGS;
+    learned.open(now);
+    learned.since_opened.rush_left = 3;
+    let scout = learned.sent(true, now);
+    learned.let_through(late, now);
+    learned.refused(scout, Pause::Hint(SECOND), now);
+    assert_eq!(learned.burst.least, 5.0);
 }
 
 #[test]
