@@ -4,7 +4,9 @@
 //! what was let through is what it gained ([`History`]). How much it holds (its burst) shows in what
 //! it lets through at once. Neither is known exactly, so both are ranges; they narrow with every
 //! refusal. This is true of any limit, more or less. Where one bucket would have done all that was
-//! seen, to the request, it is known far better, and from fewer refusals ([`Buckets`]).
+//! seen, to the request, it is known far better, and from fewer refusals ([`Buckets`]). As long as one
+//! would, it is taken to be one that nobody else uses. Otherwise refusals come by chance, what was let
+//! through is a share that may grow at any time, and it is asked for more the sooner the smaller it is.
 //!
 //! A limit is used as follows. While it is closed, nothing is sent. When it opens, what it is known to
 //! hold is sent at once (the *rush*); then requests follow at its rate (the *trickle*), slowly ever

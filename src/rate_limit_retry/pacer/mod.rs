@@ -67,12 +67,15 @@ pub(super) use self::{
 /// its own. Nothing is held back before a limit shows itself by a refusal or a `RateLimit` field; until
 /// then a request costs one atomic load. From then on the pacer
 ///
-/// - sends nothing before the time that the server named, and opens in the order of arrival, those first
-///   that come back after a refusal or a failure; but who is refused more than three times goes behind the
-///   others, so that a request which is refused whatever the pace does not stand in their way, and so does
-///   who fails twice, so that not the same one asks again and again whether the server is back;
+/// - sends nothing before the time that the server named, and later than that where it has refused three
+///   times in a row at the time that it named;
+/// - opens in the order of arrival, those first that come back after a refusal or a failure; but who is
+///   refused more than three times goes behind the others, so that a request which is refused whatever the
+///   pace does not stand in their way, and so does who fails twice, so that not the same one asks again and
+///   again whether the server is back;
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
-///   slowly ever faster, so that a quota that has grown is found and a refusal is rare;
+///   slowly ever faster, so that a quota that has grown is found and a refusal is rare; where refusals come
+///   as if by chance, others use the limit, too, and a small share is soon asked for more;
 /// - takes a limit that is closed for long for a window: it sends what that held at once when it opens, and
 ///   one request more after a quarter of the pause. Where that is let through it is a bucket, whose server
 ///   names the same time at every refusal;

@@ -106,13 +106,7 @@ impl Learned {
             let worth = (forgone / SHARE_OF_REFUSALS).min(LONGEST_CREEP * rate.value());
             let requests = longest.max(shortest).max(between * refused).max(worth);
             // One that saves nothing refuses at the first request that is too fast.
-            let saves_nothing = burst < 2.0;
-            let lean = if saves_nothing {
-                self.lean - LESS_LEAN
-            } else {
-                self.lean
-            };
-            return Ramp::creep(rate.leaning(lean), requests, saves_nothing);
+            return Ramp::creep(rate.leaning(self.lean), requests, burst < 2.0);
         }
         let searched = self.ramp.is_some_and(|ramp| ramp.is_search());
         // What is found out too late is how much a large burst hides.
@@ -302,8 +296,6 @@ const SURE: f64 = 1.08;
 const SHARE_OF_REFUSALS: f64 = 0.004;
 /// In seconds: after so long it is looked whether there is more.
 const LONGEST_CREEP: f64 = 200.0;
-/// So much less one leans towards the most that the rate may be where a little too fast is refused at once.
-const LESS_LEAN: f64 = 0.25;
 /// After six refusals that came too soon it is another one.
 const LEAST_LEAN: f64 = -0.3;
 /// After so many requests a refusal is no surprise.

@@ -1132,21 +1132,6 @@ fn an_opening_that_was_found_closed_does_not_cut_what_is_measured_of_a_bucket() 
 }
 
 #[test]
-fn a_bucket_of_one_is_approached_from_further_below() {
-    let starts = [1.0, 2.0].map(|burst| {
-        let mut learned = known_bucket(20.0, burst);
-        let rate = Rate {
-            least: 20.0,
-            most: 20.8,
-            seen: 100.0,
-        };
-        learned.bucket = Some(Bucket { rate, burst });
-        learned.next_ramp(rate, false, 0.1, 0.0).pace(0.0)
-    });
-    assert!(starts[0] < 20.2 && starts[1] > 20.3, "{starts:?}");
-}
-
-#[test]
 fn a_slow_bucket_whose_server_always_names_a_second_is_kept_to() {
     for (rate, burst) in [(0.2, 1.0), (0.2, 5.0), (0.5, 1.0)] {
         let hints = Hints::Always(SECOND);
