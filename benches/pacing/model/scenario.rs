@@ -126,6 +126,11 @@ fn harder() -> Vec<Scenario> {
         )
         .hint(Hint::Absent),
         new("sliding 100/10 s", Quota::sliding_window(100, 10 * SECOND)),
+        new(
+            "window 10/1 s",
+            Quota::fixed_window(10, SECOND, Duration::ZERO),
+        ),
+        new("sliding 10/1 s", Quota::sliding_window(10, SECOND)),
         new("nginx 20/s", bucket(20, 1)).hint(Hint::Constant { seconds: 1 }),
         new(
             "nginx 20/s, burst 20 queued",
