@@ -91,8 +91,8 @@ pub(super) struct Learned {
     slowest: f64,
     /// Refusals in a row after which one bucket would still have done all that was seen.
     agreements: u32,
-    /// It once would not have, and there have not been enough of those since: others use the same quota,
-    /// or it is no bucket.
+    /// None would have, and there have not been enough of those since: others use the same quota, or it is
+    /// no bucket.
     doubted: bool,
     burst: Burst,
     /// Those that would have done all that was seen last.
@@ -462,7 +462,10 @@ impl Learned {
             self.too_early = match self.failures {
                 0 => self.too_early,
                 1 => self.too_early.saturating_sub(1),
-                failures => self.too_early + (failures - HINTS_BELIEVED.min(failures)).div_ceil(2),
+                failures => {
+                    let doublings = failures.saturating_sub(HINTS_BELIEVED);
+                    (self.too_early + doublings.div_ceil(2)).min(MOST_DOUBLINGS)
+                }
             };
         }
         self.failures = 0;
@@ -576,7 +579,7 @@ impl Learned {
         let pause = match pause {
             Pause::Outage(hint) => hint,
             Pause::Hint(hint) => {
-                let again = (self.failures + 1).saturating_sub(HINTS_BELIEVED);
+                let again = self.failures.saturating_sub(HINTS_BELIEVED - 1);
                 doubled(hint, self.too_early.saturating_add(again))
             }
             Pause::Guess(guess) => {
@@ -679,6 +682,8 @@ const SHORTEST_PAUSE: Duration = Duration::from_millis(10);
 /// Refusals in a row at which the server is believed when to come back. From then on its hint is doubled
 /// each time, and half of that is kept for the next row.
 const HINTS_BELIEVED: u32 = 3;
+/// With more, a second would still become the longest pause there is.
+const MOST_DOUBLINGS: u32 = 5;
 /// The longest of those times, unless the server asks for more; the cap of the AWS clients.
 const LONGEST_GUESS: Duration = Duration::from_secs(20);
 

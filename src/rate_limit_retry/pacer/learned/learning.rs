@@ -91,8 +91,9 @@ impl Learned {
         let shortest = LEAST_RAMP.max(2.0 * burst).max(4.0 * under_way);
         // So that one in a few hundred is refused. A large burst forgives a ramp that is too steep, and
         // takes long to be used up.
-        let mut between = 100.0;
         let mut longest = (150.0 + 150.0 / burst).max(5.0 * burst);
+        // Requests from one refusal to the next, at the least.
+        let mut between = 100.0;
         if !self.is_proven() {
             // A share that others have left is found as soon at a low rate as at a high one.
             let soon = LONGEST_RAMP * rate.value();

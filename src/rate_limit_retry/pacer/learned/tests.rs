@@ -1076,6 +1076,21 @@ fn the_hint_of_a_server_that_refuses_again_and_again_is_doubled_from_the_fourth_
         assert_eq!(pause.as_secs(), expected);
     }
 
+    // However long the row was, not more is kept than makes a difference.
+    let mut learned = Learned::new();
+    for _ in 0..100 {
+        now = refuse_next(&mut learned, Pause::Hint(SECOND), now);
+        learned.open(now);
+    }
+    for expected in [20, 16, 8, 4, 2, 1] {
+        let sent = learned.sent(true, now);
+        learned.let_through(sent, now);
+        let pause = refuse_next(&mut learned, Pause::Hint(SECOND), now) - now;
+        now += pause;
+        learned.open(now);
+        assert_eq!(pause.as_secs(), expected);
+    }
+
     // One that is longer than any guess stays what it is.
     let mut learned = Learned::new();
     for _ in 0..6 {
