@@ -99,8 +99,7 @@ pub(super) struct Learned {
     buckets: Option<Buckets>,
     /// What these have in common, if that is enough.
     bucket: Option<Bucket>,
-    /// Where a ramp begins in the range of the bucket's rate: with 0 at the least that it may be, with 1
-    /// at the most.
+    /// Where a ramp begins in the range of what the rate may be: with 0 at the least, with 1 at the most.
     lean: f64,
     /// `None` while everything goes.
     ramp: Option<Ramp>,
@@ -458,16 +457,7 @@ impl Learned {
                 self.round_trip += (took - average) / 10.0;
             }
         }
-        if self.opening.by_hint {
-            self.too_early = match self.failures {
-                0 => self.too_early,
-                1 => self.too_early.saturating_sub(1),
-                failures => {
-                    let doublings = failures.saturating_sub(HINTS_BELIEVED);
-                    (self.too_early + doublings.div_ceil(2)).min(MOST_DOUBLINGS)
-                }
-            };
-        }
+        self.judge_hints();
         self.failures = 0;
         if sent.epoch != self.epoch {
             if sent.epoch + 1 == self.epoch
@@ -491,6 +481,21 @@ impl Learned {
             // Doubling no longer: what is under way when the end is met is refused.
             (since.let_through / 8.0).max(8.0).min(since.window) / since.window
         };
+    }
+
+    /// After so many refusals in a row one is let through: how far are hints to be believed next time?
+    fn judge_hints(&mut self) {
+        if !self.opening.by_hint {
+            return;
+        }
+        match self.failures {
+            0 => {}
+            1 => self.too_early = self.too_early.saturating_sub(1),
+            failures => {
+                let doublings = failures.saturating_sub(HINTS_BELIEVED);
+                self.too_early = (self.too_early + doublings.div_ceil(2)).min(MOST_DOUBLINGS);
+            }
+        }
     }
 
     /// No answer came, or none that tells of a limit.
@@ -662,7 +667,7 @@ const SHORT_HINT: Duration = Duration::from_secs(2);
 /// Of the time that a window was closed, it is left alone for so much after the rush. A window loses
 /// nothing by that, and a bucket shows that it is one.
 const QUIET: f64 = 0.25;
-/// A bucket's rate is taken to be in the middle of what it may be, or below.
+/// A rate is taken to be in the middle of what it may be, or below.
 const MOST_LEAN: f64 = 0.5;
 /// A bucket that does all that is seen at so many refusals is one, and nobody else uses it.
 const AGREED: u32 = 10;

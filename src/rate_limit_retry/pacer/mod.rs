@@ -67,8 +67,8 @@ pub(super) use self::{
 /// its own. Nothing is held back before a limit shows itself by a refusal or a `RateLimit` field; until
 /// then a request costs one atomic load. From then on the pacer
 ///
-/// - sends nothing before the time that the server named, and later than that where it has refused three
-///   times in a row at the time that it named;
+/// - sends nothing before the time that the server named; from the fourth refusal in a row on, twice as
+///   late each time, up to 20 s, since it names times that are too early;
 /// - opens in the order of arrival, those first that come back after a refusal or a failure; but who is
 ///   refused more than three times goes behind the others, so that a request which is refused whatever the
 ///   pace does not stand in their way, and so does who fails twice, so that not the same one asks again and

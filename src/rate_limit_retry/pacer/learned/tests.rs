@@ -631,7 +631,7 @@ fn a_limit_that_one_bucket_does_not_explain_may_have_others_that_use_it() {
     let known = job.learned.epoch;
     job.send_until_closed(known + 2);
     assert!(!job.learned.is_alone());
-    // For ten refusals, of which the first one is the new beginning.
+    // Until ten agree again.
     job.send_until_closed(known + 30);
     assert!(job.learned.is_alone());
 }
@@ -1058,46 +1058,41 @@ fn without_hints_the_pauses_double_until_one_is_let_through() {
 
 #[test]
 fn the_hint_of_a_server_that_refuses_again_and_again_is_doubled_from_the_fourth_time_on() {
-    let (mut learned, mut now) = (Learned::new(), time::now());
-    let pauses = [(); 7].map(|()| {
-        let pause = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now) - now;
+    let mut now = time::now();
+    let mut pause = |learned: &mut Learned, hint: u32| {
+        let pause = refuse_next(learned, Pause::Hint(hint * SECOND), now) - now;
         now += pause;
         learned.open(now);
         pause.as_secs()
-    });
-    assert_eq!(pauses, [3, 3, 3, 6, 12, 20, 20]);
+    };
+    let succeed = |learned: &mut Learned| {
+        let sent = learned.sent(true, time::now());
+        learned.let_through(sent, time::now());
+    };
+
+    let mut learned = Learned::new();
+    let row = [(); 7].map(|()| pause(&mut learned, 3));
+    assert_eq!(row, [3, 3, 3, 6, 12, 20, 20]);
     // Half of that is kept, and given back as soon as it is not needed any more.
     for expected in [12, 6, 3, 3] {
-        let sent = learned.sent(true, now);
-        learned.let_through(sent, now);
-        let pause = refuse_next(&mut learned, Pause::Hint(3 * SECOND), now) - now;
-        now += pause;
-        learned.open(now);
-        assert_eq!(pause.as_secs(), expected);
+        succeed(&mut learned);
+        assert_eq!(pause(&mut learned, 3), expected);
     }
 
     // However long the row was, not more is kept than makes a difference.
     let mut learned = Learned::new();
     for _ in 0..100 {
-        now = refuse_next(&mut learned, Pause::Hint(SECOND), now);
-        learned.open(now);
+        pause(&mut learned, 1);
     }
     for expected in [20, 16, 8, 4, 2, 1] {
-        let sent = learned.sent(true, now);
-        learned.let_through(sent, now);
-        let pause = refuse_next(&mut learned, Pause::Hint(SECOND), now) - now;
-        now += pause;
-        learned.open(now);
-        assert_eq!(pause.as_secs(), expected);
+        succeed(&mut learned);
+        assert_eq!(pause(&mut learned, 1), expected);
     }
 
     // One that is longer than any guess stays what it is.
     let mut learned = Learned::new();
     for _ in 0..6 {
-        let opens = refuse_next(&mut learned, Pause::Hint(30 * SECOND), now);
-        assert_eq!(opens - now, 30 * SECOND);
-        now = opens;
-        learned.open(now);
+        assert_eq!(pause(&mut learned, 30), 30);
     }
 }
 
