@@ -4,9 +4,11 @@
 //! what was let through is what it gained ([`History`]). How much it holds (its burst) shows in what
 //! it lets through at once. Neither is known exactly, so both are ranges; they narrow with every
 //! refusal. This is true of any limit, more or less. Where one bucket would have done all that was
-//! seen, to the request, it is known far better, and from fewer refusals ([`Buckets`]). As long as one
-//! would, it is taken to be one that nobody else uses. Otherwise refusals come by chance, what was let
-//! through is a share that may grow at any time, and it is asked for more the sooner the smaller it is.
+//! seen, to the request, it is known far better, and from fewer refusals ([`Buckets`]); a limit on the
+//! requests in a second, which saves nothing up, is known by their number ([`Second`]). As long as one
+//! bucket would, the limit is taken to be one that nobody else uses. Otherwise refusals come by chance,
+//! what was let through is a share that may grow at any time, and it is asked for more the sooner the
+//! smaller it is.
 //!
 //! A limit is used as follows. While it is closed, nothing is sent. When it opens, what it is known to
 //! hold is sent at once (the *rush*); then requests follow at its rate (the *trickle*), slowly ever
@@ -19,7 +21,12 @@ use std::{mem, time::Duration};
 
 use tokio::time::Instant;
 
-use super::{buckets::Buckets, history::History, ramp::Ramp};
+use super::{
+    buckets::Buckets,
+    history::History,
+    ramp::Ramp,
+    second::{self, Second},
+};
 use crate::time;
 
 mod learning;
@@ -60,6 +67,7 @@ pub(super) struct Sent {
     at: Instant,
     /// When the one before it was sent.
     last: Option<Instant>,
+    counted: second::Sent,
 }
 
 /// A refusal's own word on how long to wait.
@@ -97,7 +105,9 @@ pub(super) struct Learned {
     burst: Burst,
     /// Those that would have done all that was seen last.
     buckets: Option<Buckets>,
-    /// What these have in common, if that is enough.
+    /// What was let through in the second before each of the last refusals.
+    second: Second,
+    /// What is known by that, or what the buckets have in common, if it is enough.
     bucket: Option<Bucket>,
     /// Where a ramp begins in the range of what the rate may be: with 0 at the least, with 1 at the most.
     lean: f64,
@@ -197,7 +207,7 @@ struct Burst {
     since_refuted: f64,
 }
 
-/// The limit, as far as it is a bucket.
+/// The limit, as far as it is a bucket, or is used as one.
 #[derive(Clone, Copy, Debug)]
 struct Bucket {
     rate: Rate,
@@ -266,6 +276,7 @@ impl Learned {
             },
             buckets: None,
             bucket: None,
+            second: Second::default(),
             lean: MOST_LEAN,
             ramp: None,
             epoch: 0,
@@ -416,6 +427,7 @@ impl Learned {
             rush,
             at: now,
             last: self.since_opened.last.replace(now),
+            counted: self.second.sent(now),
         }
     }
 
@@ -529,6 +541,7 @@ impl Learned {
     /// Returns when the limit opens, as far as is known here.
     pub(super) fn refused(&mut self, sent: Sent, pause: Pause, now: Instant) -> Instant {
         if sent.epoch != self.epoch {
+            self.second.refused_late(sent.counted);
             if sent.epoch + 1 == self.epoch && sent.number <= self.burst.counted {
                 // Its answer was overtaken by that of the refusal that was news.
                 self.burst.hold_one_less();

@@ -31,6 +31,8 @@ mod permit;
 mod queue;
 mod quota;
 mod ramp;
+mod recent;
+mod second;
 mod told;
 mod waiting;
 
@@ -76,6 +78,8 @@ pub(super) use self::{
 /// - learns the rate and the burst by what was let through between two refusals, sends at that pace and
 ///   slowly ever faster, so that a quota that has grown is found and a refusal is rare; where refusals come
 ///   as if by chance, others use the limit, too, and a small share is soon asked for more;
+/// - tells a limit of so many requests in each second by their number, and sends them evenly, since it saves
+///   nothing up;
 /// - takes a limit that is closed for long for a window: it sends what that held at once when it opens, and
 ///   one request more after a quarter of the pause. Where that is let through it is a bucket, whose server
 ///   names the same time at every refusal;

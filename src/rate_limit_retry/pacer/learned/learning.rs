@@ -17,6 +17,10 @@ impl Learned {
         let accepted = (refused.number - 1) as f64;
         self.burst.since_refuted += accepted;
         self.burst.counted = 0;
+        if self.second_explains_more() && self.since_opened.beyond > SAVED_UP {
+            self.second.doubt();
+        }
+        self.second.refused(refused.counted, self.jitter());
         if refused.rush
             && let Some(rate) = self.rate
         {
@@ -43,7 +47,9 @@ impl Learned {
         self.size_up(trail, rate, first, accepted, open, closed);
         let bucket = self.find_bucket(trail, rate);
         self.slowest = 1.0 / self.asked_every(trail, pause);
-        self.bucket = bucket.filter(|bucket| !self.windowed && bucket.rate.most >= self.slowest);
+        let bucket = bucket.filter(|bucket| bucket.rate.most >= self.slowest);
+        let known = self.second_as_bucket(rate).or(bucket);
+        self.bucket = known.filter(|_| !self.windowed);
         let rate = self.rate().unwrap_or(rate);
         let planned = self.ramp.map_or(f64::INFINITY, |ramp| ramp.planned());
         if accepted > MANY.min(planned) || before.is_none_or(|before| rate.is_news_after(before)) {
@@ -55,6 +61,7 @@ impl Learned {
         if self.lean < LEAST_LEAN {
             // Again and again: it would do what was seen, and is another one all the same.
             (self.buckets, self.bucket) = (None, None);
+            self.second.doubt();
             self.lean = MOST_LEAN;
             self.doubt();
         }
@@ -145,7 +152,7 @@ impl Learned {
     /// The bucket that would have done what was seen since the refusal before last, if there is one. Where
     /// none would, nothing says that the limit fills up.
     pub(super) fn find_bucket(&mut self, trail: &Trail, rate: Rate) -> Option<Bucket> {
-        let newest = Buckets::of(trail, TIMER + 2.0 * self.deviation);
+        let newest = Buckets::of(trail, self.jitter().as_secs_f64());
         let known = self.buckets.take();
         let agreed = known.as_ref().map(|known| known.and(&newest));
         let agreed = agreed.filter(|agreed| !agreed.is_empty());
@@ -239,6 +246,32 @@ impl Learned {
         }
     }
 
+    /// Whether a limit on the requests in a second has explained more refusals in a row than a bucket has.
+    fn second_explains_more(&self) -> bool {
+        let second = self.second.limit();
+        second.is_some_and(|(_, agreed)| agreed > self.agreements)
+    }
+
+    /// A limit on the requests in a second, if it is one. It is used as a bucket that saves nothing up.
+    fn second_as_bucket(&self, rate: Rate) -> Option<Bucket> {
+        let limit = self.second.limit().filter(|_| self.second_explains_more());
+        let (limit, _) = limit?;
+        let (least, most) = (limit.least as f64 / TICKS, limit.most as f64);
+        (most < KNOWN * least).then_some(Bucket {
+            rate: Rate {
+                least,
+                most,
+                seen: rate.seen,
+            },
+            burst: 1.0,
+        })
+    }
+
+    /// By so much a request may arrive earlier or later than others, in either direction.
+    fn jitter(&self) -> Duration {
+        TIMER + Duration::from_secs_f64(2.0 * self.deviation)
+    }
+
     /// What the limit holds, by what it let through at once.
     fn size_up(
         &mut self,
@@ -299,10 +332,14 @@ const SHARE_OF_REFUSALS: f64 = 0.004;
 const LONGEST_CREEP: f64 = 200.0;
 /// After six refusals that came too soon it is another one.
 const LEAST_LEAN: f64 = -0.3;
+/// Requests that are to be a second apart may be closer by a tick of the timer at either end.
+const TICKS: f64 = 1.002;
+/// What lets through more than that beyond its rate had saved it up.
+const SAVED_UP: f64 = 3.0;
 /// After so many requests a refusal is no surprise.
 const MANY: f64 = 100.0;
-/// In seconds: by so much a request may arrive earlier or later at the best.
-const TIMER: f64 = 0.0002;
+/// By so much a request may arrive earlier or later at the best.
+const TIMER: Duration = Duration::from_micros(200);
 const LEAST_RAMP: f64 = 8.0;
 /// In seconds, where others may use the same quota.
 const LONGEST_RAMP: f64 = 20.0;

@@ -13,7 +13,7 @@ fn millis(millis: u64) -> Duration {
 // ===== a server, and a job that is never out of requests =====
 
 /// What a server lets through, by its own clock in seconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Server {
     Bucket {
         rate: f64,
@@ -26,6 +26,12 @@ enum Server {
         length: f64,
         number: f64,
         used: u64,
+    },
+    /// So many in any time of this length.
+    Sliding {
+        quota: usize,
+        length: f64,
+        let_through: VecDeque<f64>,
     },
 }
 
@@ -45,6 +51,14 @@ impl Server {
             length,
             number: 0.0,
             used: 0,
+        }
+    }
+
+    fn sliding(quota: usize, length: f64) -> Self {
+        Server::Sliding {
+            quota,
+            length,
+            let_through: VecDeque::new(),
         }
     }
 
@@ -80,6 +94,17 @@ impl Server {
                     return Err((*number + 1.0) * *length - shifted);
                 }
                 *used += 1;
+            }
+            Server::Sliding {
+                quota,
+                length,
+                let_through,
+            } => {
+                let_through.retain(|at| now - at < *length - 1e-9);
+                if let_through.len() >= *quota {
+                    return Err(*length - (now - let_through[0]));
+                }
+                let_through.push_back(now);
             }
         }
         Ok(())
@@ -359,14 +384,17 @@ fn a_bucket_that_halves_is_found_before_forty_more_are_refused() {
 }
 
 #[test]
-fn a_burst_that_has_grown_is_found_where_a_pause_gains_more_than_it_was() {
-    for round_trip in [5, 50] {
-        let mut job = job(Server::bucket(20.0, 12.0), millis(round_trip));
+fn a_burst_that_has_grown_is_used_where_a_pause_gains_more_than_it_was() {
+    for (rate, round_trip) in [(20.0, 5), (20.0, 50), (20.5, 5), (20.5, 50)] {
+        let mut job = job(Server::bucket(rate, 12.0), millis(round_trip));
         job.send(3000);
         assert!(job.burst() < 13.0, "{round_trip}: {}", job.burst());
-        job.change_bucket(20.0, 20.0);
-        job.send(8000);
-        assert!(job.burst() > 16.0, "{round_trip}: {}", job.burst());
+        if let Server::Bucket { burst, .. } = &mut job.server {
+            *burst = 20.0;
+        }
+        job.send(4000);
+        let share = job.share_used(rate, 4000);
+        assert!(share > 0.99, "{rate} {round_trip}: {share}");
     }
 }
 
@@ -785,6 +813,31 @@ fn a_window_of_a_few_seconds_is_opened_as_late_each_time_as_the_first_time() {
 }
 
 #[test]
+fn a_quota_a_second_is_used_up_and_hardly_ever_refuses_once_it_was_seen() {
+    for quota in [3, 10, 50] {
+        for server in [
+            Server::window(quota, 1.0),
+            Server::sliding(quota as usize, 1.0),
+        ] {
+            for hints in [Hints::WholeSeconds, Hints::None] {
+                for round_trip in [5, 50] {
+                    let mut job = Job::new(server.clone(), hints, millis(round_trip));
+                    job.send(quota as usize * 100);
+                    let last = quota as usize * 500;
+                    job.send(last);
+                    let used = job.share_used(quota as f64, last);
+                    let refused = job.refused_of_last(last);
+                    assert!(
+                        used > 0.96 && refused <= last / 50,
+                        "{server:?} {hints:?} {round_trip}: {used} {refused}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_quota_that_halves_or_doubles_is_followed_within_two_windows() {
     for (before, after) in [(60, 30), (60, 120), (1000, 500), (1000, 2000)] {
         for round_trip in [5, 50] {
@@ -962,9 +1015,9 @@ fn a_search_does_not_begin_with_a_gap_as_long_as_the_pause_that_the_server_named
 fn requests_under_way_at_a_refusal_are_no_news() {
     for server in [Server::bucket(20.0, 20.0), Server::window(60, 10.0)] {
         for round_trip in [5, 50, 500] {
-            let mut heard = job(server, millis(round_trip));
+            let mut heard = job(server.clone(), millis(round_trip));
             heard.late = Late::Heard;
-            let mut never = job(server, millis(round_trip));
+            let mut never = job(server.clone(), millis(round_trip));
             never.late = Late::NeverHeard;
             (never.start, never.now) = (heard.start, heard.now);
             heard.send(1000);
