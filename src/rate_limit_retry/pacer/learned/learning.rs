@@ -213,6 +213,10 @@ impl Learned {
                 rate.least = least.max(known_least);
                 rate.most = most.min(known_most);
                 rate.seen += known.seen;
+            } else if accepted < FEW {
+                // By chance, or since the limit is no bucket: what was known may be true all the same.
+                rate.least = least.min(known_least);
+                rate.most = most.max(known_most);
             }
         }
         rate.seen = rate.seen.clamp(1.0, MOST_SEEN);
@@ -336,6 +340,8 @@ const LEAST_LEAN: f64 = -0.3;
 const TICKS: f64 = 1.002;
 /// What lets through more than that beyond its rate had saved it up.
 const SAVED_UP: f64 = 3.0;
+/// A stretch with fewer requests tells little of a rate.
+const FEW: f64 = 3.0;
 /// After so many requests a refusal is no surprise.
 const MANY: f64 = 100.0;
 /// By so much a request may arrive earlier or later at the best.
