@@ -8,7 +8,7 @@ use self::{
     bucket::Bucket,
     window::{SAME_RESET, Window},
 };
-use super::learned::Turn;
+use super::{learned::Turn, recent::Recent};
 use crate::{
     header::{QuotaUnit, RateLimit, RateLimitPolicy},
     time,
@@ -23,7 +23,8 @@ mod window;
 /// through (draft-ietf-httpapi-ratelimit-headers-10, §7). A quota that fills up steadily, as a
 /// bucket does, allows for more: there requests may follow as soon as the policy's rate has them.
 /// Such a quota shows itself by having as much left as before; one with a window of a second or two
-/// is taken for one from the start. A refusal speaks against what a quota was taken for.
+/// is taken for one from the start. A refusal speaks against what a quota was taken for; and where our
+/// own requests had used up such a short window, time and again, they are sent evenly from then on.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     policies: Vec<Policy>,
@@ -37,6 +38,8 @@ pub(super) struct Told {
     believed: u64,
     /// Requests that were let through.
     let_through: u64,
+    /// Those that were sent while there was a policy.
+    recent: Recent,
 }
 
 /// A request, by its place in the order of sending.
@@ -69,8 +72,8 @@ struct Policy {
     window: Window,
     /// What is left, if it fills up steadily.
     bucket: Bucket,
-    /// Whether it fills up steadily; `None` if that has not shown itself.
-    steady: Option<bool>,
+    /// What it is; `None` if that has not shown itself.
+    kind: Option<Kind>,
     /// A request whose answer has as much left as before; unless it was refused, that was filled up.
     fuller: Option<u64>,
     /// The first request that was sent though nothing was left, since the quota fills up.
@@ -79,6 +82,21 @@ struct Policy {
     presumed: Option<u64>,
     /// A request is out to see how much there is.
     asking: bool,
+    /// How many had been sent when one was refused that a short window of our own would have refused.
+    used_up: Option<u64>,
+    /// When the last request was sent.
+    last_sent: Option<Instant>,
+}
+
+/// How a quota comes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Steadily, as that of a bucket.
+    Steady,
+    /// Whole, at each reset.
+    Window,
+    /// Whole, in a window of a second or two: when that begins, no field tells to the second.
+    ShortWindow,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +125,11 @@ impl Told {
     pub(super) fn sent(&mut self, number: u64, now: Instant) -> Numbered {
         let promises = |policy: &Policy| policy.promises(number);
         let promised = !self.policies.is_empty() && self.policies.iter().all(promises);
+        if !self.policies.is_empty() {
+            self.recent.sent(number, now);
+        }
         for policy in &mut self.policies {
+            policy.last_sent = Some(now);
             if number > policy.window.last() {
                 policy.beyond.get_or_insert(number);
                 policy.asking = now >= policy.window.resets();
@@ -140,7 +162,7 @@ impl Told {
         self.let_through += 1;
         for policy in &mut self.policies {
             if policy.fuller == Some(number) {
-                policy.steady = Some(true);
+                policy.kind = Some(Kind::Steady);
             }
         }
         self.policies
@@ -164,10 +186,14 @@ impl Told {
             self.believed = sent;
         }
         self.has_ended(number);
-        let ended = self.ended;
+        let count = Count {
+            sent,
+            ended: self.ended,
+        };
         for policy in &mut self.policies {
-            policy.refused(number, Count { sent, ended }, now);
+            policy.refused(request, count, &self.recent, now);
         }
+        self.recent.refused(number);
     }
 
     fn has_ended(&mut self, number: u64) {
@@ -244,23 +270,34 @@ impl Policy {
             described,
             window: Window::new(newest, count),
             bucket: Bucket::new(request, newest.remaining, count, newest.at),
-            steady: None,
+            kind: None,
             fuller: None,
             beyond: None,
             presumed: None,
             asking: false,
+            used_up: None,
+            last_sent: None,
         }
     }
 
     fn turn(&mut self, number: u64, now: Instant) -> Turn {
-        if let Some(gap) = self.gap().filter(|_| self.is_steady()) {
-            return self.bucket.turn(gap, number, now);
+        if let Some(gap) = self.gap() {
+            if self.is_steady() {
+                return self.bucket.turn(gap, number, now);
+            }
+            if self.is_short_window() {
+                // One after the other, no window ever has too many, whenever it begins.
+                return match self.last_sent.map(|last| time::after(last, gap)) {
+                    Some(next) if next > now => Turn::At(next),
+                    _ => Turn::Go,
+                };
+            }
         }
         if number > self.window.last() && now >= self.window.resets() {
             match self.described {
                 // A new window, which nobody has told of yet.
                 Some((quota, window)) => {
-                    let quota = if self.may_be_steady() {
+                    let quota = if self.is_short() {
                         quota.min(self.bucket.most())
                     } else {
                         quota
@@ -282,7 +319,8 @@ impl Policy {
 
     /// Whether something was said to be left for the `number`th request.
     fn promises(&self, number: u64) -> bool {
-        number <= self.window.last() || self.gap().is_some() && self.is_steady()
+        let comes_back = self.is_steady() || self.is_short_window();
+        number <= self.window.last() || self.gap().is_some() && comes_back
     }
 
     /// In which time the quota gains another request, if it fills up steadily.
@@ -292,11 +330,16 @@ impl Policy {
     }
 
     fn is_steady(&self) -> bool {
-        self.steady.unwrap_or(self.may_be_steady())
+        self.kind
+            .map_or(self.is_short(), |kind| kind == Kind::Steady)
+    }
+
+    fn is_short_window(&self) -> bool {
+        self.kind == Some(Kind::ShortWindow) && self.is_short()
     }
 
     /// Whether its window is as short as that of a rate.
-    fn may_be_steady(&self) -> bool {
+    fn is_short(&self) -> bool {
         let window = self.described.and_then(|(_, window)| window);
         window.is_some_and(|window| window <= SHORT_WINDOW)
     }
@@ -338,23 +381,44 @@ impl Policy {
         self.newest = newest;
     }
 
-    fn refused(&mut self, number: u64, count: Count, now: Instant) {
+    fn refused(&mut self, request: Numbered, count: Count, recent: &Recent, now: Instant) {
+        let number = request.number;
         self.asking = false;
         if let Some(gap) = self.gap() {
             self.bucket.refused(gap, count, now);
         }
         if self.beyond.is_some_and(|beyond| beyond <= number) {
+            if self.was_used_up(request, recent) {
+                // By chance it may seem so once.
+                let again = self.used_up.replace(count.sent);
+                if again.is_some_and(|sent| sent < number) {
+                    self.is_rather(Some(Kind::ShortWindow));
+                }
+                return;
+            }
+            self.used_up = None;
             if !self.bucket.keeps_back(number, count.sent) {
-                self.is_rather(Some(false));
+                self.is_rather(Some(Kind::Window));
             }
         } else if self.presumed.is_some_and(|presumed| presumed <= number) {
             self.is_rather(None);
         }
     }
 
+    /// Whether as many as a short window lets through were sent just before this one: nobody else need have
+    /// used it.
+    fn was_used_up(&self, refused: Numbered, recent: &Recent) -> bool {
+        match self.described {
+            Some((quota, Some(window))) if self.is_short() => {
+                recent.before(refused.number, refused.at, window) >= quota
+            }
+            _ => false,
+        }
+    }
+
     /// It is not what it was taken for. What is under way was sent in that belief, and tells no more.
-    fn is_rather(&mut self, steady: Option<bool>) {
-        self.steady = steady;
+    fn is_rather(&mut self, kind: Option<Kind>) {
+        self.kind = kind;
         self.beyond = None;
         self.presumed = None;
     }

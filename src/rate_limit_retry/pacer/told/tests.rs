@@ -478,7 +478,7 @@ fn of_requests_refused_together_the_second_does_not_change_what_the_first_has_sh
 #[test]
 fn what_was_taken_for_a_window_is_seen_to_fill_up_all_the_same() {
     let mut client = bucket();
-    client.told.policies[0].steady = Some(false);
+    client.told.policies[0].kind = Some(Kind::Window);
     client.sends(1, 1_000);
     assert_eq!(client.turn(1_000), client.waits_until(9_000));
     client.sends(2, 9_000);
@@ -526,10 +526,54 @@ fn a_rate_a_second_is_taken_for_a_bucket_until_it_refuses() {
     assert_eq!(client.turn(0), client.waits_until(1_000));
 }
 
+/// A client of a server that has four in each second and says so, what it let through in so many seconds, and
+/// how often it refused. `others` use so many of the four.
+fn used_of_four_a_second(seconds: u64, others: u64) -> (Client, u64, u64) {
+    let policies = [policy(4, 1)];
+    let mut client = Client::told(left(3 - others, 1), Some(policy(4, 1)));
+    let (mut second, mut used, mut refused, mut closed_until) = (0, others + 1, 0, 0);
+    let mut let_through = 0;
+    for now in (0..1_000 * seconds).step_by(10) {
+        if (now + 300) / 1_000 > second {
+            (second, used) = ((now + 300) / 1_000, others);
+        }
+        while now >= closed_until && client.turn(now) == Turn::Go {
+            client.sends(1, now);
+            let number = client.sent();
+            if used < 4 {
+                (used, let_through) = (used + 1, let_through + 1);
+                client.hears(number, now, &[left(4 - used, 1)], &policies);
+            } else {
+                refused += 1;
+                client.is_refused(number, now);
+                // What it says, and what is learned beside it, is another matter.
+                closed_until = now + 1_000;
+            }
+        }
+    }
+    (client, let_through, refused)
+}
+
+#[test]
+fn a_rate_a_second_that_is_a_window_refuses_three_times_and_is_used_evenly_from_then_on() {
+    let (client, let_through, refused) = used_of_four_a_second(60, 0);
+    assert!(
+        let_through >= 4 * 57 && refused <= 3,
+        "{let_through} {refused}"
+    );
+    assert_eq!(client.told.policies[0].kind, Some(Kind::ShortWindow));
+}
+
+#[test]
+fn where_others_use_it_a_window_of_a_second_is_not_taken_to_be_ours_alone() {
+    let (client, ..) = used_of_four_a_second(60, 1);
+    assert_ne!(client.told.policies[0].kind, Some(Kind::ShortWindow));
+}
+
 #[test]
 fn a_refusal_after_the_reset_of_a_rate_a_second_shows_that_there_is_none() {
     let mut client = Client::told(left(4, 1), Some(policy(20, 1)));
-    client.told.policies[0].steady = Some(false);
+    client.told.policies[0].kind = Some(Kind::Window);
     client.sends(4, 0);
     assert_eq!(client.turn(0), client.waits_until(1_000));
     // No more than it was seen to hold, for all that is left of four under way.
