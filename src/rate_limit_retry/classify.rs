@@ -135,10 +135,10 @@ impl Classify for Standard {
     }
 
     fn limits(&self, parts: &response::Parts, now: SystemTime) -> Vec<RateLimit> {
-        let told = rate_limit(&parts.headers).into_iter();
+        let mut limits = rate_limit(&parts.headers);
         let older = self.legacy.iter();
-        told.chain(older.filter_map(|fields| fields.limit(&parts.headers, now)))
-            .collect()
+        limits.extend(older.filter_map(|fields| fields.limit(&parts.headers, now)));
+        limits
     }
 
     fn error(&self, error: &(dyn Error + 'static)) -> Class {
