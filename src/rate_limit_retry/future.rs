@@ -58,6 +58,8 @@ pin_project! {
     enum State<F, R> {
         // Not polled yet.
         Starting,
+        // The inner service is ready: the request is sent if it is its turn.
+        Sending,
         // In the queue of its limit. What came back before is read to its end meanwhile.
         Holding { waiting: Box<Waiting>, #[pin] drain: Option<Drain<R>> },
         // Waiting for the inner service.
@@ -114,8 +116,8 @@ where
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         loop {
-            let next = match this.state.as_mut().project() {
-                // Starting => Calling | Holding | done
+            match this.state.as_mut().project() {
+                // Starting => Sending
                 StateProj::Starting => {
                     this.settings.budget.deposit();
                     // Before the first copy is made: every replay has the same.
@@ -124,8 +126,26 @@ where
                     {
                         keys.add(request);
                     }
-                    this.progress
-                        .send_or_hold(this.settings, this.request, this.service, cx)?
+                    this.state.set(State::Sending);
+                }
+
+                // Sending => Calling | Holding | done
+                StateProj::Sending => {
+                    match this.progress.enter(this.settings, this.request, cx)? {
+                        None => {
+                            let request = this.progress.take(this.settings, this.request);
+                            let attempt = Attempt::rate_limit_retry(&request);
+                            let entered = attempt.enter();
+                            let response = this.service.call(request);
+                            drop(entered);
+                            this.state.set(State::Calling { response, attempt });
+                        }
+                        Some(waiting) => {
+                            ready::release(this.service);
+                            let drain = None;
+                            this.state.set(State::Holding { waiting, drain });
+                        }
+                    }
                 }
 
                 // Holding => Readying | done
@@ -141,18 +161,17 @@ where
                     let turn = ready!(waiting.poll_turn(cx));
                     let waited = waiting.waited(time::now());
                     this.progress.released(turn, waited, this.settings)?;
-                    State::Readying
+                    this.state.set(State::Readying);
                 }
 
-                // Readying => Calling | Holding | done
+                // Readying => Sending | done
                 StateProj::Readying => {
                     if let Err(error) = ready!(this.service.poll_ready(cx)) {
                         this.progress.permit = None;
                         return Poll::Ready(Err(error.into()));
                     }
                     // Becoming ready may have taken long: the limit may have closed meanwhile.
-                    this.progress
-                        .send_or_hold(this.settings, this.request, this.service, cx)?
+                    this.state.set(State::Sending);
                 }
 
                 // Calling => Pausing | Holding | done
@@ -165,7 +184,7 @@ where
                     }
                     // The call is over: let go of what its future holds, a permit perhaps.
                     this.state.set(State::Done);
-                    match result {
+                    let next = match result {
                         Ok(response) => {
                             let (parts, body) = response.into_parts();
                             let now = time::wall();
@@ -196,7 +215,8 @@ where
                                 Next::Return => return Poll::Ready(Err(error)),
                             }
                         }
-                    }
+                    };
+                    this.state.set(next);
                 }
 
                 // Pausing => Readying
@@ -216,12 +236,11 @@ where
                     }
                     ready!(paused);
                     this.progress.outcome.waited += time::now() - *since;
-                    State::Readying
+                    this.state.set(State::Readying);
                 }
 
                 StateProj::Done => panic!("`ResponseFuture` polled after completion"),
-            };
-            this.state.set(next);
+            }
         }
     }
 }
@@ -285,38 +304,6 @@ enum Next {
 }
 
 impl Progress {
-    /// Calls a service that is ready, unless it is not this request's turn; then readiness is given
-    /// back.
-    fn send_or_hold<S, B, R>(
-        &mut self,
-        settings: &Settings,
-        request: &mut Option<Request<B>>,
-        service: &mut S,
-        cx: &Context<'_>,
-    ) -> Result<State<S::Future, R>, RateLimited>
-    where
-        S: Service<Request<B>> + Clone,
-        B: ReplayBody,
-    {
-        Ok(match self.enter(settings, request, cx)? {
-            None => {
-                let request = self.take(settings, request);
-                let attempt = Attempt::rate_limit_retry(&request);
-                let entered = attempt.enter();
-                let response = service.call(request);
-                drop(entered);
-                State::Calling { response, attempt }
-            }
-            Some(waiting) => {
-                ready::release(service);
-                State::Holding {
-                    waiting,
-                    drain: None,
-                }
-            }
-        })
-    }
-
     /// Asks for a turn, if there is anything to ask and it has none yet.
     fn enter<B>(
         &mut self,
