@@ -132,7 +132,7 @@ pub(crate) struct Traits {
 }
 
 impl Traits {
-    /// Read off the copy that would be sent.
+    /// Read off the spare that would be sent.
     pub(crate) fn of<B>(request: &Request<B>) -> Self {
         Self {
             replay_safe: is_replay_safe(request),

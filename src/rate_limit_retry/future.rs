@@ -28,7 +28,7 @@ use crate::{
     observe::{Event, span::Attempt},
     outcome::{Outcome, Stopped},
     ready,
-    replay::{self, ReplayBody},
+    replay::{Outgoing, ReplayBody},
     time,
 };
 
@@ -45,8 +45,8 @@ pin_project! {
         settings: Arc<Settings>,
         // Ready at first; after a call, or once released, it has to become so again.
         service: S,
-        // What to send next: the original, then the copy of it that was made before it was sent.
-        request: Option<Request<B>>,
+        // What to send next: the original, then the spare of it that was made before it was sent.
+        request: Outgoing<B>,
         progress: Progress,
         #[pin]
         state: State<S::Future, R>,
@@ -83,7 +83,7 @@ struct Progress {
     permit: Option<Box<Permit>>,
     /// Where it stood in the queue.
     place: Option<Place>,
-    /// Why no copy was kept, if there could have been one.
+    /// Why no spare was kept, if there could have been one.
     sent_once: Option<Stopped>,
     outcome: Outcome,
 }
@@ -93,11 +93,10 @@ where
     S: Service<Request<B>>,
 {
     pub(crate) fn new(service: S, request: Request<B>, settings: Arc<Settings>) -> Self {
-        let request = Some(request);
         Self {
             settings,
             service,
-            request,
+            request: Outgoing::Whole(request),
             progress: Progress::default(),
             state: State::Starting,
         }
@@ -120,9 +119,9 @@ where
                 // Starting => Sending
                 StateProj::Starting => {
                     this.settings.budget.deposit();
-                    // Before the first copy is made: every replay has the same.
+                    // Before the first spare is made: every replay has the same.
                     if let Some(keys) = &this.settings.idempotency_keys
-                        && let Some(request) = this.request
+                        && let Some(request) = this.request.request()
                     {
                         keys.add(request);
                     }
@@ -308,13 +307,13 @@ impl Progress {
     fn enter<B>(
         &mut self,
         settings: &Settings,
-        request: &Option<Request<B>>,
+        request: &mut Outgoing<B>,
         cx: &Context<'_>,
     ) -> Result<Option<Box<Waiting>>, RateLimited> {
         if settings.pacer.is_open() {
             return Ok(None);
         }
-        let Some(request) = request else {
+        let Some(request) = request.request() else {
             return Ok(None);
         };
         let now = time::now();
@@ -375,15 +374,9 @@ impl Progress {
         }
     }
 
-    /// Takes the request to send it, and leaves a copy if it may have to be sent again.
-    fn take<B: ReplayBody>(
-        &mut self,
-        settings: &Settings,
-        slot: &mut Option<Request<B>>,
-    ) -> Request<B> {
-        let request = slot
-            .take()
-            .expect("`ResponseFuture` polled after completion");
+    /// Takes the request to send it, and leaves a spare if it may have to be sent again.
+    fn take<B: ReplayBody>(&mut self, settings: &Settings, slot: &mut Outgoing<B>) -> Request<B> {
+        let request = slot.take();
         if request.extensions().get::<NoRetry>().is_some() {
             self.sent_once = Some(Stopped::MarkedNoRetry);
         } else if self
@@ -391,10 +384,10 @@ impl Progress {
             .as_ref()
             .is_none_or(|past| past.may_go_on(&settings.limits))
         {
-            *slot = replay::copy(&request);
-            self.sent_once = slot.is_none().then_some(Stopped::BodyNotReplayable);
+            *slot = Outgoing::spare(&request);
+            self.sent_once = slot.is_nothing().then_some(Stopped::BodyNotReplayable);
         }
-        if slot.is_none() {
+        if slot.is_nothing() {
             // What comes back may close the key, and then there is nothing left to read it from.
             self.key.get_or_insert_with(|| settings.key_of(&request));
         }
@@ -406,7 +399,7 @@ impl Progress {
         &mut self,
         parts: &response::Parts,
         settings: &Settings,
-        copy: &Option<Request<B>>,
+        spare: &mut Outgoing<B>,
         wall: SystemTime,
     ) {
         if settings.pacer.is_off() {
@@ -417,12 +410,12 @@ impl Progress {
             return;
         }
         let (policies, now) = (rate_limit_policy(&parts.headers), time::now());
-        match (&self.permit, copy) {
-            (Some(permit), _) => permit.told(&limits, &policies, now),
+        match &self.permit {
+            Some(permit) => permit.told(&limits, &policies, now),
             // It was sent unseen; those that follow will not be.
-            (None, copy) => {
-                let copy = copy.as_ref();
-                let key = self.key.take().or_else(|| Some(settings.key_of(copy?)));
+            None => {
+                let key = self.key.take();
+                let key = key.or_else(|| Some(settings.key_of(spare.request()?)));
                 if let Some(key) = &key {
                     settings.pacer.told_unseen(key, &limits, &policies, now);
                 }
@@ -436,7 +429,7 @@ impl Progress {
         &mut self,
         answer: Answer,
         settings: &Settings,
-        copy: &mut Option<Request<B>>,
+        spare: &mut Outgoing<B>,
         cx: &Context<'_>,
     ) -> Next {
         let Answer {
@@ -455,11 +448,12 @@ impl Progress {
             self.outcome.refusals += 1;
         }
         let now = time::now();
-        let verdict = match copy {
-            Some(copy) => {
-                let mut traits = Traits::of(copy);
+        let spare = spare.request();
+        let verdict = match &spare {
+            Some(spare) => {
+                let mut traits = Traits::of(spare);
                 traits.replay_safe |= surely_did_not_run;
-                self.key.get_or_insert_with(|| settings.key_of(copy));
+                self.key.get_or_insert_with(|| settings.key_of(spare));
                 let limits = &settings.limits;
                 self.attempts
                     .get_or_insert_with(|| Box::new(Attempts::new(limits)))
@@ -472,12 +466,12 @@ impl Progress {
         };
         self.report(permit, class, verdict.as_ref().ok().copied(), settings, now);
 
-        let next = verdict.and_then(|pause| match (class, copy.as_ref()) {
+        let next = verdict.and_then(|pause| match (class, spare.as_deref()) {
             // Its limit is closed: it waits not by itself, but in the order of all.
-            (Class::Refused { .. } | Class::Transient { wait: Some(_) }, Some(copy))
+            (Class::Refused { .. } | Class::Transient { wait: Some(_) }, Some(spare))
                 if !settings.pacer.is_off() =>
             {
-                let key = self.key.get_or_insert_with(|| settings.key_of(copy));
+                let key = self.key.get_or_insert_with(|| settings.key_of(spare));
                 let attempts = self.attempts.as_deref();
                 let comeback = if attempts.is_some_and(Attempts::have_been_many) {
                     Comeback::Last
@@ -486,7 +480,7 @@ impl Progress {
                 };
                 let waiting = settings
                     .pacer
-                    .enter_again(key, comeback, ask(copy, cx), now);
+                    .enter_again(key, comeback, ask(spare, cx), now);
                 match waiting {
                     Ok(waiting) => Ok(Next::Hold(waiting)),
                     Err(error) if error.reason() == Reason::Spent => Err(Stopped::MaxWait {
@@ -497,10 +491,10 @@ impl Progress {
             }
             _ => Ok(Next::Pause(pause)),
         });
-        match (next, copy) {
-            (Ok(next), Some(copy)) => {
+        match (next, spare) {
+            (Ok(next), Some(spare)) => {
                 let resends = below.resends.saturating_add(1);
-                count_resends(copy, resends);
+                count_resends(spare, resends);
                 self.outcome.add(below);
                 self.outcome.resends += 1;
                 self.tell_retry(&next, settings);

@@ -20,7 +20,7 @@ use crate::{
     origin::{MissingOrigin, Verdict},
     outcome::{Outcome, Stopped},
     ready,
-    replay::{self, ReplayBody},
+    replay::{Outgoing, ReplayBody},
     time,
     token::{Answered, Held, Need, Refusal, TokenCache, TokenError},
 };
@@ -38,8 +38,8 @@ pin_project! {
         settings: Arc<Settings>,
         // Ready at first; after a call, or once released, it has to become so again.
         service: S,
-        // What to send next: the original, then the copy of it that was made before it was sent.
-        request: Option<Request<B>>,
+        // What to send next: the original, then the spare of it that was made before it was sent.
+        request: Outgoing<B>,
         progress: Progress,
         #[pin]
         state: State<S::Future, R>,
@@ -114,11 +114,10 @@ where
     S: Service<Request<B>>,
 {
     pub(crate) fn new(service: S, request: Request<B>, settings: Arc<Settings>) -> Self {
-        let request = Some(request);
         Self {
             settings,
             service,
-            request,
+            request: Outgoing::Whole(request),
             progress: Progress::default(),
             state: State::Starting,
         }
@@ -141,20 +140,20 @@ where
             let next = match this.state.as_mut().project() {
                 // Starting => Passing | Calling | Obtaining | done
                 StateProj::Starting => {
-                    let mut request = take(this.request);
+                    let mut request = this.request.take();
                     match passage(&request, this.settings)? {
                         Passage::AsItCame => State::Passing {
                             response: this.service.call(request),
                         },
                         Passage::WithToken => match tokens.with_ready(|held| {
-                            *this.request = replay::copy(&request);
+                            *this.request = Outgoing::spare(&request);
                             attach(held, &mut request, tokens)
                         }) {
                             Some(sent) => State::calling(this.service, request, sent?),
                             None => {
                                 ready::release(this.service);
                                 let token = obtain(tokens, Need::Good, deadline(&request));
-                                *this.request = Some(request);
+                                *this.request = Outgoing::Whole(request);
                                 State::Obtaining {
                                     token,
                                     since: time::now(),
@@ -174,9 +173,9 @@ where
                 // Readying => Calling | Obtaining | done
                 StateProj::Readying { token } => {
                     ready!(this.service.poll_ready(cx)).map_err(Into::into)?;
-                    let mut request = take(this.request);
+                    let mut request = this.request.take();
                     if this.progress.may_go_on(this.settings, token) {
-                        *this.request = replay::copy(&request);
+                        *this.request = Outgoing::spare(&request);
                     }
                     // Becoming ready may have taken long: send the token that is right by now.
                     let ready = tokens.with_ready(|held| attach(held, &mut request, tokens));
@@ -184,7 +183,7 @@ where
                         this.progress.obtained_again += 1;
                         ready::release(this.service);
                         let token = obtain(tokens, Need::Good, deadline(&request));
-                        *this.request = Some(request);
+                        *this.request = Outgoing::Whole(request);
                         State::Obtaining {
                             token,
                             since: time::now(),
@@ -216,7 +215,7 @@ where
                     let refusal = refusal(&parts, this.settings);
                     let response = Response::from_parts(parts, body);
                     if let Some(attached) = again {
-                        match this.progress.attach_again(this.request.as_ref()) {
+                        match this.progress.attach_again(this.request) {
                             Ok(()) => {
                                 this.state.set(State::Draining {
                                     drain: Drain::new(response.into_body()),
@@ -251,7 +250,7 @@ where
                         this.settings,
                         generation,
                         refusal,
-                        this.request.as_ref(),
+                        this.request.request().as_deref(),
                     );
                     match next {
                         Ok(token) => State::Renewing {
@@ -287,8 +286,8 @@ where
                         },
                         Err(error) => {
                             response.extensions_mut().insert(error);
-                            let copy = this.request.as_ref();
-                            let authority = copy.and_then(|request| request.uri().authority());
+                            let spare = this.request.request();
+                            let authority = spare.and_then(|request| request.uri().authority());
                             let reason = Stopped::RenewalFailed;
                             let response = this.progress.stop(reason, response, tokens, authority);
                             return Poll::Ready(Ok(response));
@@ -301,7 +300,7 @@ where
                     ready!(drain.poll(cx));
                     let (token, why) = (Arc::clone(token), *why);
                     this.progress.replaying(why);
-                    if let Some(request) = this.request {
+                    if let Some(request) = this.request.request() {
                         count_resend(request);
                         tokens.observers().tell(&Event::TokenReplay {
                             authority: request.uri().authority(),
@@ -342,11 +341,11 @@ impl Progress {
     }
 
     /// Decides whether the same token is tried once more: counted apart from renewals, and once.
-    fn attach_again<B>(&mut self, copy: Option<&Request<B>>) -> Result<(), Stopped> {
+    fn attach_again<B>(&mut self, spare: &Outgoing<B>) -> Result<(), Stopped> {
         if self.attached_again {
             return Err(Stopped::RefusedAgain);
         }
-        if copy.is_none() {
+        if spare.is_nothing() {
             return Err(Stopped::BodyNotReplayable);
         }
         self.attached_again = true;
@@ -366,12 +365,12 @@ impl Progress {
         settings: &Settings,
         generation: u64,
         refusal: Refusal,
-        copy: Option<&Request<B>>,
+        spare: Option<&Request<B>>,
     ) -> Result<Obtain, Stopped> {
         let tokens = &settings.tokens;
-        if let (Some(copy), Some(pause)) = (copy, self.lag(settings, generation)) {
+        if let (Some(spare), Some(pause)) = (spare, self.lag(settings, generation)) {
             let tokens = tokens.clone();
-            let deadline = deadline(copy);
+            let deadline = deadline(spare);
             self.lags += 1;
             return Ok(Box::pin(async move {
                 before(deadline, async {
@@ -388,7 +387,7 @@ impl Progress {
         if !worth_renewing {
             return Err(Stopped::RenewalWithheld);
         }
-        let Some(copy) = copy else {
+        let Some(spare) = spare else {
             // Too late for this request, but not for the next.
             tokens.renew_refused(generation, refusal);
             return Err(Stopped::BodyNotReplayable);
@@ -397,7 +396,7 @@ impl Progress {
         Ok(obtain(
             tokens,
             Need::NewerThan(generation, refusal),
-            deadline(copy),
+            deadline(spare),
         ))
     }
 
@@ -550,12 +549,6 @@ async fn before(
             .await
             .unwrap_or_else(|_| Err(TokenError::deadline())),
     }
-}
-
-/// Takes what a state leaves for the next one; only a future that has ended has nothing left.
-fn take<T>(slot: &mut Option<T>) -> T {
-    slot.take()
-        .expect("`ResponseFuture` polled after completion")
 }
 
 /// So often a request goes back for a token when its own was over at the moment of sending. Not for ever:

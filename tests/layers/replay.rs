@@ -1,5 +1,7 @@
 //! What is replayed equals what was sent.
 
+use std::mem;
+
 use bytes::Bytes;
 use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
 use proptest::{collection::vec, prelude::*};
@@ -11,7 +13,7 @@ use tower_outbound::{
     token_refresh::TokenRefreshLayer,
 };
 
-use crate::probe::{Probe, tokens};
+use crate::probe::{Probe, get, tokens};
 
 /// An extension that a caller may have set.
 #[derive(Clone, Debug, PartialEq)]
@@ -154,5 +156,51 @@ proptest! {
             prop_assert_eq!(marks(request.extensions()), marks(original.extensions()));
             prop_assert_eq!(request.body(), original.body());
         }
+    }
+}
+
+/// The headers of five attempts of a request, without the credential.
+async fn attempts(headers: &HeaderMap) -> Vec<HeaderMap> {
+    let probe = Probe::statuses(&[429, 401, 429, 503]);
+    let api = ServiceBuilder::new()
+        .layer(RateLimitRetryLayer::new())
+        .layer(TokenRefreshLayer::new(tokens(), Origins::any()))
+        .service(probe.clone());
+    let mut request = get("/");
+    *request.headers_mut() = headers.clone();
+    api.oneshot(request).await.unwrap();
+    let mut attempts = Vec::new();
+    for mut sent in probe.take_sent() {
+        sent.request.headers_mut().remove(header::AUTHORIZATION);
+        attempts.push(mem::take(sent.request.headers_mut()));
+    }
+    attempts
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_are_replayed_in_the_order_that_removing_one_has_left() {
+    let mut headers = HeaderMap::new();
+    for name in ["x-a", "x-b", "x-c", "x-d", "x-b", "x-a", "x-e"] {
+        let value = HeaderValue::from(headers.len());
+        headers.append(HeaderName::from_static(name), value);
+    }
+    headers.remove("x-a");
+    let attempts = attempts(&headers).await;
+    assert_eq!(attempts.len(), 5);
+    for attempt in attempts {
+        assert_eq!(flat(&attempt), flat(&headers));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_values_of_a_name_than_a_map_has_places_are_replayed() {
+    let mut headers = HeaderMap::new();
+    for number in 0..40_000 {
+        headers.append(header::COOKIE, HeaderValue::from(number));
+    }
+    let attempts = attempts(&headers).await;
+    assert_eq!(attempts.len(), 5);
+    for attempt in attempts {
+        assert!(flat(&attempt) == flat(&headers));
     }
 }
