@@ -16,11 +16,18 @@ pub(super) struct History {
     /// The seconds between the request before the refused one and that, in which a bucket gained less
     /// than one.
     gap: f64,
-    /// Requests that were under way then, and were let through.
-    under_way: u64,
+    /// What became of the requests that were under way then, in the order of sending.
+    late: Vec<Late>,
     /// How many requests had been sent when; every `stride`th.
     points: Vec<(Instant, u64)>,
     stride: u64,
+}
+
+/// A request that was sent before a refusal was heard of, and after the refused one.
+#[derive(Clone, Copy, Debug)]
+struct Late {
+    at: Instant,
+    refused: bool,
 }
 
 impl History {
@@ -29,7 +36,7 @@ impl History {
             from,
             heard,
             gap,
-            under_way: 0,
+            late: Vec::new(),
             points: Vec::new(),
             stride: 1,
         }
@@ -39,11 +46,56 @@ impl History {
         self.from
     }
 
-    /// A request that was sent before the refusal was heard of has been let through.
-    pub(super) fn let_through_late(&mut self, sent_at: Instant) {
+    /// A request that was sent before the refusal was heard of was let through, or refused.
+    pub(super) fn answered_late(&mut self, sent_at: Instant, refused: bool) {
         if sent_at > self.from {
-            self.under_way += 1;
+            let index = self.late.partition_point(|late| late.at <= sent_at);
+            let at = sent_at;
+            self.late.insert(index, Late { at, refused });
         }
+    }
+
+    /// What became of those that were under way at the refusal, as far as it is heard.
+    pub(super) fn after_the_refusal(&self) -> Trail {
+        Trail {
+            gap: self.gap,
+            steps: self.late_steps(),
+            end: None,
+        }
+    }
+
+    /// What a bucket has gained since the refusal and not let through; it may hold less.
+    pub(super) fn saved(&self, rate: f64, burst: f64, now: Instant) -> f64 {
+        let trail = self.after_the_refusal();
+        let levels = trail.levels(0.0, |level, step| step.after(level, rate, burst));
+        let level = levels.last().unwrap_or(0.0).max(0.0);
+        let at = self.late.last().map_or(self.from, |late| late.at);
+        let since = now.saturating_duration_since(at).as_secs_f64();
+        level + rate * since
+    }
+
+    fn late_steps(&self) -> Vec<Step> {
+        let mut at = self.from;
+        if let Some(last) = self.late.last()
+            && self.late.len() > MOST_LATE
+        {
+            let let_through = self.late.iter().filter(|late| !late.refused);
+            return vec![Step {
+                seconds: last.at.saturating_duration_since(at).as_secs_f64(),
+                requests: let_through.count() as f64,
+                refused: false,
+            }];
+        }
+        let steps = self.late.iter().map(|late| {
+            let seconds = late.at.saturating_duration_since(at).as_secs_f64();
+            at = late.at;
+            Step {
+                seconds,
+                requests: f64::from(u8::from(!late.refused)),
+                refused: late.refused,
+            }
+        });
+        steps.collect()
     }
 
     /// None of those sent since the limit opened was let through.
@@ -76,8 +128,8 @@ impl History {
         count: u64,
         earlier: f64,
     ) -> Trail {
-        let mut steps = Vec::with_capacity(self.points.len() + 3);
-        let (mut at, mut seen) = (self.from, 0);
+        let mut steps = self.late_steps();
+        let (mut at, mut seen) = (self.late.last().map_or(self.from, |late| late.at), 0);
         let points = self.points.iter().copied();
         let points = points.filter(|(_, sent)| *sent <= count);
         let end = last.map(|last| (last, count)).into_iter();
@@ -86,17 +138,17 @@ impl History {
             steps.push(Step {
                 seconds: point.saturating_duration_since(at).as_secs_f64(),
                 requests: (sent - seen) as f64,
+                refused: false,
             });
             (at, seen) = (point.max(at), sent);
         }
         if let Some(first) = steps.first_mut() {
             first.seconds += earlier;
-            first.requests += self.under_way as f64;
         }
         Trail {
             gap: self.gap,
             steps,
-            end: refused.saturating_duration_since(at).as_secs_f64(),
+            end: Some(refused.saturating_duration_since(at).as_secs_f64()),
         }
     }
 }
@@ -106,6 +158,8 @@ impl History {
 struct Step {
     seconds: f64,
     requests: f64,
+    /// It ends with one more, which was refused.
+    refused: bool,
 }
 
 impl Step {
@@ -136,22 +190,26 @@ pub(super) struct Trail {
     gap: f64,
     /// Each ends with a request that was let through, but for those in which there was none.
     steps: Vec<Step>,
-    /// The seconds from the last of them to the refused one.
-    end: f64,
+    /// The seconds from the last of them to the refused one, if it ends with one.
+    end: Option<f64>,
 }
 
 impl Trail {
+    pub(super) fn is_empty(&self) -> bool {
+        self.steps.is_empty()
+    }
+
     pub(super) fn requests(&self) -> f64 {
         self.steps.iter().map(|step| step.requests).sum()
     }
 
     pub(super) fn seconds(&self) -> f64 {
-        self.steps.iter().map(|step| step.seconds).sum::<f64>() + self.end
+        self.steps.iter().map(|step| step.seconds).sum::<f64>() + self.end()
     }
 
     /// Of the last so many requests, the later half, and the seconds in which they were let through.
     pub(super) fn later_half(&self, of: f64) -> (f64, f64) {
-        let (mut requests, mut seconds) = (0.0, self.end);
+        let (mut requests, mut seconds) = (0.0, self.end());
         for step in self.steps.iter().rev() {
             if requests >= of / 2.0 {
                 break;
@@ -164,7 +222,7 @@ impl Trail {
 
     /// The seconds from the last request that was let through to the refused one.
     pub(super) fn end(&self) -> f64 {
-        self.end
+        self.end.unwrap_or(0.0)
     }
 
     /// The least and the greatest rate of a bucket that does just this, if each request arrived up to
@@ -175,16 +233,33 @@ impl Trail {
         let slack = |rate: f64| SLACK + rate * jitter;
         // As much as can be is in the bucket at first, and still too little for one.
         let enough = |rate: f64| {
-            let mut levels = self.levels(1.0, |level, step| step.after(level, rate, largest));
-            levels.all(|level| level >= -slack(rate))
+            let slack = slack(rate);
+            let mut levels = self.levels(1.0, |level, step| {
+                let level = step.after(level, rate, largest);
+                if step.refused {
+                    level.min(1.0 + slack)
+                } else {
+                    level
+                }
+            });
+            levels.all(|level| level >= -slack)
         };
         // As little as can be is in it: it was refused, and the one before it had not been.
         let too_much = |rate: f64| {
-            let first = (rate * self.gap).min(1.0);
-            let levels = self.levels(first, |level, step| {
-                step.after_evenly(level, rate, smallest)
-            });
-            levels.last().unwrap_or(first) + rate * self.end >= 1.0 + slack(rate)
+            let slack = slack(rate);
+            let mut level = (rate * self.gap).min(1.0);
+            for step in &self.steps {
+                if step.refused && level + rate * step.seconds >= 1.0 + slack {
+                    return true;
+                }
+                level = step.after_evenly(level, rate, smallest);
+                // What was let through was there.
+                if step.requests > 0.0 {
+                    level = level.max(-slack);
+                }
+            }
+            self.end
+                .is_some_and(|end| level + rate * end >= 1.0 + slack)
         };
         (least_rate(enough), least_rate(too_much))
     }
@@ -204,7 +279,7 @@ impl Trail {
     pub(super) fn rate(&self, burst: f64, most: f64) -> f64 {
         let is_empty = |rate: f64| {
             let levels = self.levels(EMPTY, |level, step| step.after(level, rate, burst));
-            (levels.last().unwrap_or(EMPTY) + rate * self.end).min(burst) < EMPTY
+            (levels.last().unwrap_or(EMPTY) + rate * self.end()).min(burst) < EMPTY
         };
         let most = most.max(LEAST_RATE);
         if is_empty(most) {
@@ -249,6 +324,8 @@ fn narrow(most: f64, is_true: impl Fn(f64) -> bool) -> (f64, f64) {
 
 /// Enough to see a burst and a slope, and half a page of memory.
 const MOST_POINTS: usize = 64;
+/// What became of a larger crowd that was under way is not looked at one by one: a bound on work.
+const MOST_LATE: usize = 128;
 /// Halvings of the logarithm: far below what the counts can tell.
 const BISECTIONS: u32 = 26;
 /// One request in three hours.
@@ -322,12 +399,73 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         let mut history = History::new(at(100), at(200), 0.0);
         for millis in [50, 100, 150, 180] {
-            history.let_through_late(at(millis));
+            history.answered_late(at(millis), false);
         }
         let trail = history.until(None, at(1100), 0, 0.0);
         assert_eq!(trail.requests(), 2.0);
         let earlier = history.until(None, at(1100), 0, 0.5);
         assert!((earlier.seconds() - trail.seconds() - 0.5).abs() < 1e-9);
+    }
+
+    /// Of a bucket that was empty at a refusal and is then asked every 20 ms, the answers in any order.
+    fn asked(rate: f64, burst: f64, requests: u32) -> History {
+        let start = time::now();
+        let at = |count| start + Duration::from_millis(20) * count;
+        let mut history = History::new(at(0), at(requests), 0.0);
+        let mut level: f64 = 0.0;
+        let answers = (1..=requests).map(|count| {
+            level = (level + rate * 0.02).min(burst);
+            let refused = level < 1.0;
+            level -= f64::from(u8::from(!refused));
+            (count, refused)
+        });
+        let answers: Vec<_> = answers.collect();
+        for (count, refused) in answers.into_iter().rev() {
+            history.answered_late(at(count), refused);
+        }
+        history
+    }
+
+    #[test]
+    fn what_was_let_through_and_refused_right_after_a_refusal_tells_a_rate() {
+        for (rate, burst) in [(20.0, 1.0), (20.0, 5.0), (7.0, 5.0), (33.0, 50.0)] {
+            let trail = asked(rate, burst, 25).after_the_refusal();
+            let (least, most) = trail.rates(burst, burst, 0.0);
+            assert!(
+                least <= rate && rate <= most && most < 1.6 * least,
+                "{rate} {burst}: {least} {most}"
+            );
+        }
+    }
+
+    #[test]
+    fn no_bucket_lets_through_what_it_has_just_refused() {
+        let mut history = asked(20.0, 5.0, 25);
+        let at = history.heard;
+        history.answered_late(at, false);
+        history.answered_late(at, false);
+        let (least, most) = history.after_the_refusal().rates(5.0, 5.0, 0.0);
+        assert!(least > most, "{least} {most}");
+    }
+
+    #[test]
+    fn of_a_crowd_that_was_under_way_only_the_number_let_through_is_looked_at() {
+        let history = asked(20.0, 5.0, 1000);
+        let trail = history.after_the_refusal();
+        assert_eq!((trail.steps.len(), trail.requests()), (1, 400.0));
+        assert!((trail.seconds() - 20.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn what_is_saved_is_what_was_gained_and_not_let_through() {
+        let start = time::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(at(0), at(100), 0.0);
+        assert!((history.saved(20.0, 5.0, at(1000)) - 20.0).abs() < 1e-6);
+        history.answered_late(at(100), false);
+        history.answered_late(at(150), true);
+        // Two were gained, of which one was let through; then seventeen more.
+        assert!((history.saved(20.0, 5.0, at(1000)) - 19.0).abs() < 1e-6);
     }
 
     #[test]
@@ -353,11 +491,15 @@ mod tests {
 
     #[test]
     fn a_full_bucket_gains_nothing_before_the_first_of_several_requests() {
-        let step = |seconds, requests| Step { seconds, requests };
+        let step = |seconds, requests| Step {
+            seconds,
+            requests,
+            refused: false,
+        };
         let trail = Trail {
             gap: 0.0,
             steps: vec![step(1.0, 0.0), step(1.0, 20.0)],
-            end: 0.04,
+            end: Some(0.04),
         };
         let (_, most) = trail.rates(3.0, 3.0, 0.0);
         // Of what is gained in the second step, a twentieth finds it full.

@@ -15,7 +15,8 @@
 //! faster, until it refuses again. That tells the rate anew, and finds a quota that has grown. A limit
 //! that seems to be a window, since it is to be closed for long, is left alone after the rush, and then
 //! asked for more: many servers name the same time at every refusal, whatever their buckets gain.
-//! Requests that were under way at a refusal are no news: they are told by the epoch.
+//! Requests that were under way at a refusal are told by the epoch. They are no news of the limit, but
+//! meet the same empty bucket: which of them are let through tells its rate before it is asked again.
 
 use std::{mem, time::Duration};
 
@@ -223,6 +224,8 @@ struct Opening {
     closed: f64,
     /// Requests that were under way when it closed, and may have used up what it gained.
     under_way: f64,
+    /// Of these, those of which nothing was heard.
+    unanswered: f64,
 }
 
 /// What happened since the limit opened.
@@ -318,6 +321,7 @@ impl Learned {
         if mem::replace(&mut self.is_open, true) {
             return;
         }
+        self.learn_of_late();
         if let Some(history) = &mut self.history {
             history.sent(0, now);
         }
@@ -335,8 +339,13 @@ impl Learned {
             self.since_opened.level = START;
             return;
         };
-        let gained = rate.value() * self.opening.closed - self.opening.under_way;
-        let gained = gained.max(0.0) * SHARE_OF_GAIN;
+        let saved = match (&self.history, self.bucket) {
+            (Some(history), Some(bucket)) => {
+                history.saved(rate.value(), bucket.burst, now) - self.opening.unanswered
+            }
+            _ => rate.value() * self.opening.closed - self.opening.under_way,
+        };
+        let gained = saved.max(0.0) * SHARE_OF_GAIN;
         if !self.opening.by_hint {
             self.since_opened.level = self.burst().min(gained);
         } else if self.windowed {
@@ -472,11 +481,7 @@ impl Learned {
         self.judge_hints();
         self.failures = 0;
         if sent.epoch != self.epoch {
-            if sent.epoch + 1 == self.epoch
-                && let Some(history) = &mut self.history
-            {
-                history.let_through_late(sent.at);
-            }
+            self.answered_late(sent, false);
             return;
         }
         let learned = self.rate.is_some();
@@ -493,6 +498,16 @@ impl Learned {
             // Doubling no longer: what is under way when the end is met is refused.
             (since.let_through / 8.0).max(8.0).min(since.window) / since.window
         };
+    }
+
+    /// A request was let through, or refused, that had been under way at a refusal.
+    fn answered_late(&mut self, sent: Sent, refused: bool) {
+        if sent.epoch + 1 == self.epoch
+            && let Some(history) = &mut self.history
+        {
+            history.answered_late(sent.at, refused);
+            self.opening.unanswered = (self.opening.unanswered - 1.0).max(0.0);
+        }
     }
 
     /// After so many refusals in a row one is let through: how far are hints to be believed next time?
@@ -542,6 +557,7 @@ impl Learned {
     pub(super) fn refused(&mut self, sent: Sent, pause: Pause, now: Instant) -> Instant {
         if sent.epoch != self.epoch {
             self.second.refused_late(sent.counted);
+            self.answered_late(sent, true);
             if sent.epoch + 1 == self.epoch && sent.number <= self.burst.counted {
                 // Its answer was overtaken by that of the refusal that was news.
                 self.burst.hold_one_less();
@@ -634,6 +650,7 @@ impl Learned {
             by_hint,
             closed,
             under_way: behind as f64,
+            unanswered: behind as f64,
         };
         time::after(now, pause)
     }

@@ -140,8 +140,8 @@ impl Learned {
     /// From a rate that is surely too low, as fast as it is heard of.
     pub(super) fn search(&self, rate: f64, closed: f64) -> Ramp {
         let doubled_in = (closed / 8.0).min(0.25).max(self.round_trip / 2.0);
-        // A first request that takes as long to come as the pause was would save nothing.
         let least = if self.opening.by_hint {
+            // A first request that takes as long to come as the pause was would save nothing.
             2.0 * START / closed.max(LEAST_PAUSE.as_secs_f64())
         } else {
             0.0
@@ -163,10 +163,44 @@ impl Learned {
             self.agreements = self.agreements.saturating_add(1);
             self.doubted &= !self.is_proven();
         }
-        let common = agreed.as_ref().and_then(Buckets::common);
+        let is_agreed = agreed.is_some();
         self.buckets = Some(agreed.unwrap_or(newest));
+        self.common_bucket(rate).filter(|_| is_agreed)
+    }
 
-        let (least, most, burst) = common?;
+    /// What became of those that were under way at the last refusal may tell more of a bucket, before the
+    /// next.
+    pub(super) fn learn_of_late(&mut self) {
+        let (Some(history), Some(known), Some(rate)) = (&self.history, &self.buckets, self.rate)
+        else {
+            return;
+        };
+        let trail = history.after_the_refusal();
+        if trail.is_empty() || self.windowed || self.second_explains_more() {
+            return;
+        }
+        let agreed = known.and(&Buckets::of(&trail, self.jitter().as_secs_f64()));
+        if agreed.is_empty() {
+            // What to think of that, the next refusal will show.
+            return;
+        }
+        self.buckets = Some(agreed);
+        if let Some(bucket) = self.common_bucket(rate)
+            && self
+                .rate()
+                .is_none_or(|before| bucket.rate.is_news_after(before))
+        {
+            self.bucket = Some(bucket);
+            self.burst.tried = bucket.burst;
+            let closed = self.opening.closed;
+            let forgone = self.forgone(bucket.rate, closed);
+            self.ramp = Some(self.next_ramp(bucket.rate, false, closed, forgone));
+        }
+    }
+
+    /// What the buckets have in common that would have done all that was seen.
+    fn common_bucket(&self, rate: Rate) -> Option<Bucket> {
+        let (least, most, burst) = self.buckets.as_ref()?.common()?;
         // One bucket may do by chance what others caused.
         let similar = least <= SIMILAR * rate.most && rate.least <= SIMILAR * most;
         let believed = self.bucket.is_some() || similar;
