@@ -685,8 +685,9 @@ fn doubled(pause: Duration, times: u32) -> Duration {
 
 /// Requests at a time after the first refusal. What is under way at the second one is refused.
 const START: f64 = 4.0;
-/// The same where the rate is searched for, which is a bound, too.
-const START_OF_SEARCH: f64 = 12.0;
+/// The same where the rate is searched for, which is a bound, too: at a round trip of half a second twelve
+/// would keep the search below 24 a second.
+const START_OF_SEARCH: f64 = 48.0;
 /// Up to so many at a time, the number doubles with every round trip.
 const FAST_START: f64 = 64.0;
 /// Of what a bucket should have gained while it was closed, this share is relied on.

@@ -69,7 +69,9 @@ impl Learned {
         let forgone = self.forgone(rate, closed);
         self.burst.tried = self.dare(accepted, forgone);
         self.ramp = Some(self.next_ramp(rate, first, closed, forgone));
-        self.since_opened.window = (refused.trickled as f64 - 1.0).max(1.0);
+        let is_search = self.ramp.is_some_and(|ramp| ramp.is_search());
+        let least = if is_search { LEAST_OF_SEARCH } else { 1.0 };
+        self.since_opened.window = (refused.trickled as f64 - 1.0).max(least);
     }
 
     /// How much is sent at once at the next opening.
@@ -144,7 +146,8 @@ impl Learned {
             // A first request that takes as long to come as the pause was would save nothing.
             2.0 * START / closed.max(LEAST_PAUSE.as_secs_f64())
         } else {
-            0.0
+            // Nothing is heard any sooner of one that is sent earlier.
+            (1.0 / self.round_trip).min(START)
         };
         Ramp::search(rate.max(least), doubled_in)
     }
@@ -366,6 +369,8 @@ const SIMILAR: f64 = 1.5;
 const SURE: f64 = 1.08;
 /// What refusals may cost where the rate of a bucket is known.
 const SHARE_OF_REFUSALS: f64 = 0.004;
+/// Requests that may be under way while a rate is searched for, which is a bound, too.
+const LEAST_OF_SEARCH: f64 = 8.0;
 /// In seconds: after so long it is looked whether there is more.
 const LONGEST_CREEP: f64 = 200.0;
 /// After six refusals that came too soon it is another one.

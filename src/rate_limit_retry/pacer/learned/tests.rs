@@ -531,8 +531,8 @@ fn after_a_short_hint_the_rate_is_searched_for() {
 }
 
 #[test]
-fn a_search_begins_with_twelve_under_way_and_with_fewer_after_a_start_with_fewer() {
-    for (mut learned, most) in [(Learned::new(), 12), (Learned::gentle(8), 8)] {
+fn a_search_begins_with_48_under_way_and_with_fewer_after_a_start_with_fewer() {
+    for (mut learned, most) in [(Learned::new(), 48), (Learned::gentle(8), 8)] {
         let mut now = time::now();
         now = refuse_next(&mut learned, Pause::Hint(SECOND), now);
         learned.open(now);
@@ -994,19 +994,20 @@ fn how_much_a_bucket_holds_is_not_known_by_how_many_were_let_through_in_all() {
 }
 
 #[test]
-fn a_search_does_not_begin_with_a_gap_as_long_as_the_pause_that_the_server_named() {
-    for (by_hint, rate, first) in [
-        (true, 0.02, 8.0 / 60.0),
-        (true, 5.0, 5.0),
-        (false, 0.02, 0.02),
+fn a_search_does_not_begin_with_a_gap_as_long_as_the_pause_that_the_server_named_or_as_a_round_trip()
+ {
+    for (by_hint, round_trip, rate, first) in [
+        (true, 0.5, 0.02, 8.0 / 60.0),
+        (true, 0.5, 5.0, 5.0),
+        (false, 0.5, 0.02, 2.0),
+        (false, 0.05, 0.02, 4.0),
+        (false, 0.0, 5.0, 5.0),
     ] {
         let mut learned = Learned::new();
         learned.opening.by_hint = by_hint;
-        assert_eq!(
-            learned.search(rate, 60.0).pace(0.0),
-            first,
-            "{by_hint} {rate}"
-        );
+        learned.round_trip = round_trip;
+        let begins = learned.search(rate, 60.0).pace(0.0);
+        assert_eq!(begins, first, "{by_hint} {round_trip} {rate}");
     }
 }
 
