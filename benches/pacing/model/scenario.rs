@@ -126,11 +126,18 @@ fn harder() -> Vec<Scenario> {
         )
         .hint(Hint::Absent),
         new("sliding 100/10 s", Quota::sliding_window(100, 10 * SECOND)),
-        new(
-            "window 10/1 s",
-            Quota::fixed_window(10, SECOND, Duration::ZERO),
-        ),
+        new("window 10/1 s", window_of_a_second(10)),
+        new("window 10/1 s, no hint", window_of_a_second(10)).hint(Hint::Absent),
+        new("window 10/1 s, RateLimit", window_of_a_second(10)).fields(Fields::RateLimit),
         new("sliding 10/1 s", Quota::sliding_window(10, SECOND)),
+        new("sliding 10/1 s, no hint", Quota::sliding_window(10, SECOND)).hint(Hint::Absent),
+        new(
+            "sliding 10/1 s, RateLimit",
+            Quota::sliding_window(10, SECOND),
+        )
+        .fields(Fields::RateLimit),
+        new("window 100/1 s", window_of_a_second(100)),
+        new("window 100/1 s, RateLimit", window_of_a_second(100)).fields(Fields::RateLimit),
         new("nginx 20/s", bucket(20, 1)).hint(Hint::Constant { seconds: 1 }),
         new(
             "nginx 20/s, burst 20 queued",
@@ -263,6 +270,10 @@ fn harder() -> Vec<Scenario> {
         );
     }
     harder
+}
+
+fn window_of_a_second(quota: u32) -> Quota {
+    Quota::fixed_window(quota, SECOND, Duration::ZERO)
 }
 
 /// Its first window ends 40 s after the start of the run.
