@@ -14,7 +14,7 @@ impl Recent {
     /// The `number`th request is sent.
     pub(super) fn sent(&mut self, number: u64, now: Instant) {
         while let Some((_, oldest)) = self.requests.front()
-            && (*oldest + REMEMBERED < now || self.is_full())
+            && (now.saturating_duration_since(*oldest) > REMEMBERED || self.is_full())
         {
             self.requests.pop_front();
         }
@@ -36,7 +36,7 @@ impl Recent {
         let later = self.requests.partition_point(|(sent, _)| *sent < number);
         let earlier = self
             .requests
-            .partition_point(|(_, sent)| *sent + within <= at);
+            .partition_point(|(_, sent)| at.saturating_duration_since(*sent) >= within);
         later.saturating_sub(earlier) as u64
     }
 
