@@ -218,7 +218,13 @@ impl Learned {
     }
 
     /// The rate by this stretch of time, and what was known before where the two agree.
-    fn measure(&mut self, trail: &Trail, accepted: f64, open: f64, pause: Pause) -> Rate {
+    pub(super) fn measure(
+        &mut self,
+        trail: &Trail,
+        accepted: f64,
+        open: f64,
+        pause: Pause,
+    ) -> Rate {
         let (requests, seconds) = match self.since_opened.quiet_until {
             // It was not asked for long, and then slowly at first.
             Some(_) => trail.later_half(accepted),

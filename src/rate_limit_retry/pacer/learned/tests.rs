@@ -399,6 +399,29 @@ fn a_burst_that_has_grown_is_used_where_a_pause_gains_more_than_it_was() {
 }
 
 #[test]
+fn what_lets_through_more_than_it_did_in_a_second_has_saved_it_up_and_is_no_limit_on_that() {
+    let mut learned = Learned::new();
+    let mut now = time::now();
+    let mut stretch = |learned: &mut Learned, beyond: f64| {
+        learned.open(now);
+        for _ in 0..20 {
+            let sent = learned.sent(false, now);
+            learned.let_through(sent, now);
+            now += millis(45);
+        }
+        learned.since_opened.beyond = beyond;
+        now = refuse_next(learned, Pause::Hint(2 * SECOND), now);
+        learned.agreements = 0;
+    };
+    (0..4).for_each(|_| stretch(&mut learned, 1.0));
+    assert!(learned.second.limit().is_some());
+    stretch(&mut learned, 2.0);
+    assert!(learned.second.limit().is_some());
+    stretch(&mut learned, 4.0);
+    assert!(learned.second.limit().is_none());
+}
+
+#[test]
 fn without_hints_a_bucket_is_found_as_well() {
     for (rate, burst, round_trip) in buckets() {
         let mut job = Job::new(Server::bucket(rate, burst), Hints::None, round_trip);
@@ -606,6 +629,22 @@ fn trail() -> Trail {
     history.sent(1, at(1000));
     history.sent(2, at(1100));
     history.until(Some(at(1100)), at(1140), 2, 0.0)
+}
+
+#[test]
+fn one_or_two_requests_between_refusals_do_not_undo_what_is_known_of_a_rate() {
+    for (accepted, undone) in [(1.0, false), (2.0, false), (3.0, true)] {
+        let mut learned = Learned::new();
+        learned.rate = Some(Rate {
+            least: 92.0,
+            most: 94.0,
+            seen: 200.0,
+        });
+        // Two in a second.
+        let rate = learned.measure(&trail(), accepted, 1.0, Pause::Guess(SECOND));
+        assert!(rate.least < 4.0, "{rate:?}");
+        assert_eq!(rate.most < 94.0, undone, "{accepted}: {rate:?}");
+    }
 }
 
 #[test]
