@@ -449,6 +449,18 @@ mod tests {
     }
 
     #[test]
+    fn a_bucket_that_refuses_in_between_is_empty_again() {
+        let start = time::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut history = History::new(at(0), at(11_000), 0.0);
+        history.answered_late(at(10_000), true);
+        (0..3).for_each(|_| history.answered_late(at(10_100), false));
+        // Two of the three came within a tenth of a second.
+        let (least, _) = history.after_the_refusal().rates(5.0, 5.0, 0.0);
+        assert!(least > 19.0, "{least}");
+    }
+
+    #[test]
     fn of_a_crowd_that_was_under_way_only_the_number_let_through_is_looked_at() {
         let history = asked(20.0, 5.0, 1000);
         let trail = history.after_the_refusal();

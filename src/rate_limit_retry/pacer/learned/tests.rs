@@ -422,6 +422,37 @@ fn what_lets_through_more_than_it_did_in_a_second_has_saved_it_up_and_is_no_limi
 }
 
 #[test]
+fn who_was_refused_while_under_way_is_not_counted_in_a_second() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    for _ in 0..6 {
+        learned.open(now);
+        let sent: Vec<_> = (0..16).map(|_| learned.sent(false, now)).collect();
+        sent[..10]
+            .iter()
+            .for_each(|sent| learned.let_through(*sent, now));
+        sent[10..]
+            .iter()
+            .for_each(|sent| _ = learned.refused(*sent, Pause::Hint(SECOND), now));
+        now += millis(600);
+    }
+    let (limit, _) = learned.second.limit().expect("it was the same three times");
+    assert_eq!((limit.least, limit.most), (20, 20));
+}
+
+#[test]
+fn a_search_without_a_hint_has_eight_under_way_at_least() {
+    let (mut learned, mut now) = (Learned::new(), time::now());
+    let pause = Pause::Guess(SECOND);
+    now = refuse_next(&mut learned, pause, now);
+    learned.open(now);
+    let sent = learned.sent(false, now);
+    learned.let_through(sent, now + millis(500));
+    refuse_next(&mut learned, pause, now);
+    assert!(learned.ramp.is_some_and(|ramp| ramp.is_search()));
+    assert_eq!(learned.since_opened.window, 8.0);
+}
+
+#[test]
 fn without_hints_a_bucket_is_found_as_well() {
     for (rate, burst, round_trip) in buckets() {
         let mut job = Job::new(Server::bucket(rate, burst), Hints::None, round_trip);
@@ -600,6 +631,17 @@ fn of_a_bucket_that_is_known_one_request_is_left_in_it() {
         learned.open(now);
         assert_eq!(learned.since_opened.rush_left, rush, "{burst}");
     }
+}
+
+#[test]
+fn what_those_may_take_of_whom_nothing_was_heard_is_not_sent_at_once() {
+    let mut learned = known_bucket(20.0, 5.0);
+    let now = refuse_next(&mut learned, Pause::Hint(SECOND), time::now());
+    learned.burst.tried = 5.0;
+    // Of twenty that it has gained by then.
+    learned.opening.unanswered = 17.0;
+    learned.open(now);
+    assert_eq!(learned.since_opened.rush_left, 1);
 }
 
 #[test]

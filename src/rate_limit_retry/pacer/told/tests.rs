@@ -565,6 +565,21 @@ fn a_rate_a_second_that_is_a_window_refuses_three_times_and_is_used_evenly_from_
 }
 
 #[test]
+fn refusals_of_one_belief_show_a_window_of_a_second_once() {
+    let mut client = Client::told(left(3, 1), Some(policy(4, 1)));
+    client.sends(3, 0);
+    for millis in [250, 500, 750] {
+        client.sends(1, millis);
+    }
+    client.is_refused(6, 800);
+    client.is_refused(7, 850);
+    assert_eq!(client.told.policies[0].kind, None);
+    // Who was refused has used up nothing.
+    let second = Duration::from_secs(1);
+    assert_eq!(client.told.recent.before(8, client.at(900), second), 4);
+}
+
+#[test]
 fn where_others_use_it_a_window_of_a_second_is_not_taken_to_be_ours_alone() {
     let (client, ..) = used_of_four_a_second(60, 1);
     assert_ne!(client.told.policies[0].kind, Some(Kind::ShortWindow));
