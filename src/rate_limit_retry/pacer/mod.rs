@@ -86,7 +86,8 @@ pub(super) use self::{
 /// - or learns how many may be under way at the same time, where refusals show that the limit is on
 ///   that, and tries one more the more rarely, the longer a refusal closes the limit;
 /// - sends no more than a `RateLimit` field says is left; where that is refused all the same, since others
-///   use the quota too, what it learns holds as well;
+///   use the quota too, what it learns holds as well; a quota of a second or two that refuses when nobody
+///   else need have used it is a window, and is used evenly whatever is said to be left;
 /// - tells callers at once, and locally, when a pause is longer than
 ///   [`max_wait`](super::RateLimitRetryLayer::max_wait): a daily quota is spent;
 /// - forgets a limit that has not shown itself for ten minutes.
